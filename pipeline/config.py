@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.io import canonical_json
 from pipeline.schema.base import Block, Name
 from pipeline.schema.data import Dataset
 from pipeline.schema.models import Model
@@ -83,6 +82,10 @@ def explain(error: ValidationError, data: Any) -> str:
         case "value_error":
             message = first["msg"].removeprefix("Value error, ")
             return f"{key + ': ' if key else ''}{message}{more}"
+    if first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        tag = context["discriminator"].strip("'")
+        return f"{key}.{tag} = {context['tag']!r}: choose one of {context['expected_tags']}{more}"
     return f"{key} = {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}{more}"
 
 
@@ -90,7 +93,7 @@ def _real_location(location: tuple[int | str, ...], data: Any) -> list[int | str
     """pydantic puts a union's tag into the location; keep only the parts that lead somewhere in the file."""
     kept: list[int | str] = []
     for i, part in enumerate(location):
-        if isinstance(data, dict) and part not in data and i < len(location) - 1:
+        if part == "[key]" or (isinstance(data, dict) and part not in data and i < len(location) - 1):
             continue
         kept.append(part)
         data = data.get(part) if isinstance(data, dict) else None
@@ -123,7 +126,7 @@ def _step(schema: dict[str, Any], node: Any, part: str) -> dict[str, Any]:
         return cast("dict[str, Any]", node["properties"][part])
     if part in node.get("discriminator", {}).get("mapping", {}):
         return {"$ref": node["discriminator"]["mapping"][part]}
-    extra = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), {})
+    extra: Any = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), {})
     return extra if isinstance(extra, dict) else {}
 
 
@@ -132,7 +135,7 @@ def json_schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
-def keys(stage: str, target: str | None, config: Config) -> tuple[str, ...]:
+def keys(stage: str, target: str | None) -> tuple[str, ...]:
     """The parameter keys that a stage depends on, spelled as DVC spells them."""
     return tuple(key.format(dataset=target, model=target) for key in STAGE_PARAMETERS[stage])
 
@@ -140,7 +143,7 @@ def keys(stage: str, target: str | None, config: Config) -> tuple[str, ...]:
 def select(config: Config, stage: str, target: str | None) -> dict[str, Any]:
     """The values of a stage's keys, defaults filled in: what its training key and its event log record."""
     tree = config.model_dump(mode="json")
-    return {key: _follow(tree, key) for key in keys(stage, target, config)}
+    return {key: _follow(tree, key) for key in keys(stage, target)}
 
 
 def _follow(tree: Any, key: str) -> Any:
@@ -151,7 +154,7 @@ def _follow(tree: Any, key: str) -> Any:
 
 def restrict(config: Config, stage: str, target: str | None) -> Config:
     """The configuration as a stage may see it: touching a key that is not declared for the stage raises `LookupError`."""
-    return cast("Config", _View(config, "", frozenset(keys(stage, target, config)), stage))
+    return cast("Config", _View(config, "", frozenset(keys(stage, target)), stage))
 
 
 class _View:
@@ -193,19 +196,3 @@ def preset(name: str) -> Path:
     if name not in known or not re.fullmatch(r"[a-z0-9_-]+", name):
         raise UserError(f"there is no preset {name!r}: choose one of {', '.join(known)}")
     return paths.PRESETS / f"{name}.yaml"
-
-
-__all__ = [
-    "Config",
-    "canonical_json",
-    "explain",
-    "flatten",
-    "json_schema",
-    "keys",
-    "load",
-    "parse",
-    "preset",
-    "restrict",
-    "select",
-    "unknown_target",
-]

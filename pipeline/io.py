@@ -1,7 +1,7 @@
 """Files that are whole or not there: canonical bytes, hashes, locks, and publication of a stage's outputs by rename.
 
-Nothing else in the package writes an output. What a stage makes goes into a private staging folder; only when every declared output is there
-and every input is still what it was at the start do the files move to their places.
+Nothing else in the package writes an output. What a stage makes goes into a private staging folder; only when every declared
+output is there and every input is still what it was at the start do the files move to their places.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ def digest(value: Any) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old content or the new, never a mixture (temporary file, fsync, rename, fsync of the folder)."""
+    """Write a file so that a crash leaves the old content or the new, never a mixture.
+
+    Temporary file, fsync, rename, fsync of the folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -88,9 +92,7 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV with a header, floats in their shortest exact form; `columns` is needed only when there may be no rows."""
-    import io
-
-    text = io.StringIO()
+    text = StringIO()
     writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from pipeline.schema.base import Block, Count, Name, Positive
 from pipeline.schema.families import FAMILIES, Family
 from pipeline.schema.training import Training
 
 Format = Literal["huggingface", "onnx"]
+Architecture = Annotated[Any, WithJsonSchema({"anyOf": [family.model_json_schema() for family in FAMILIES.values()]})]
 
 
 class Quantization(Block):
@@ -36,18 +37,15 @@ class Model(Block):
 
     family: Family
     dataset: Name
-    architecture: Any
+    architecture: Architecture = Field(default_factory=dict, validate_default=True)
     training: Training = Training()
     quantization: Quantization = Quantization()
     formats: tuple[Format, ...] = Field(default=("huggingface", "onnx"), strict=False)
     evaluation: Evaluation = Evaluation()
 
-    @model_validator(mode="before")
+    @field_validator("architecture", mode="before")
     @classmethod
-    def _architecture_of_family(cls, data: Any) -> Any:
+    def _of_the_family(cls, value: Any, info: ValidationInfo) -> Any:
         """Read `architecture` by its family's class, so that its mistakes are named with their full key."""
-        if isinstance(data, dict) and data.get("family") in FAMILIES:
-            architecture = data.get("architecture", {})
-            if isinstance(architecture, dict):
-                return {**data, "architecture": FAMILIES[data["family"]](**architecture)}
-        return data
+        family = info.data.get("family")
+        return FAMILIES[family].model_validate(value) if family in FAMILIES else value

@@ -1,7 +1,7 @@
-"""Runs one stage: checks the parameters, takes the lock, notes what the inputs and the code are, and publishes only if they still are that.
+"""Runs one stage: checks parameters, takes a lock, notes what inputs and code are, publishes only if they still are that.
 
-The guard closes a hole that every runner leaves open: DVC records the hashes of code and data *after* a command, so that an edit made while it
-ran would be taken for what made the result.
+The guard closes a hole that every runner leaves open: DVC records the hashes of code and data *after* a command, so that an
+edit made while it ran would be taken for what made the result.
 """
 
 import functools
