@@ -57,12 +57,10 @@ class Stage:
 
     def loaded_code(self) -> dict[str, str]:
         """SHA-256 at the stage's start of every file of the package that has been imported since, by its path below the project."""
-        files = {
-            Path(m.__file__).resolve()
-            for n, m in list(sys.modules.items())
-            if n.split(".")[0] == "pipeline" and getattr(m, "__file__", None)
-        }
-        return {f"pipeline/{f.relative_to(PACKAGE).as_posix()}": str(self.code.sha256[f]) for f in sorted(files) if f in self.code.sha256}
+        modules = [module for name, module in list(sys.modules.items()) if name.startswith("pipeline.")]
+        loaded = {Path(str(module.__file__)).resolve() for module in modules if module.__file__}
+        files = sorted(loaded & self.code.sha256.keys())
+        return {f"pipeline/{file.relative_to(PACKAGE).as_posix()}": str(self.code.sha256[file]) for file in files}
 
     @functools.cached_property
     def state_key(self) -> str:
