@@ -1,0 +1,34 @@
+"""What every family's module has in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Model(nn.Module):
+    """The protocol of `pipeline.models`: a family's module derives from this and brings `forward` and `initial_state`."""
+
+    config: dict[str, Any]
+    """The directory's config.json."""
+    context: int
+    """The most tokens it can see at once."""
+    __call__: Callable[..., tuple[Tensor, Any]]
+    """`logits_BTV, state = module(tokens_BT, state)`."""
+
+    def initial_state(self, batch_size: int, length: int | None = None) -> Any:
+        """The state before the first of at most `length` tokens (`context` by default)."""
+        raise NotImplementedError
+
+    def quantizable(self) -> dict[str, nn.Parameter]:
+        """Every matrix by name, linears and embedding, tied ones once."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.dim() == 2}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def parameter_count(self) -> int:
+        """Number of weights, tied ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,226 @@
+"""Decoder-only transformer with Qwen3's tensors, names and arithmetic, so that `transformers` and llama.cpp read its directory as it is.
+
+Pre-RMSNorm (Zhang & Sennrich 2019), rotary positions on half-split channels (Su et al. 2021), RMSNorm on queries and keys, SwiGLU (Shazeer
+2020), grouped key and value heads, tied embeddings. Shapes: B sequences, T tokens, D hidden_size, H heads, K channels a head, V vocabulary.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline import rng
+from pipeline.models.base import Model
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens so far, in preallocated memory: `keys[layer]` is [B, H, length, K], of which `[:, :, :used]` counts."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    used: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many more tokens fit."""
+        return int(self.keys[0].shape[2]) - self.used
+
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Note a layer's new keys and values; all that it has now, as views."""
+        past, end = self.used, self.used + k_BHTK.shape[2]
+        keys, values = self.keys[layer], self.values[layer]
+        keys[:, :, past:end], values[:, :, past:end] = k_BHTK, v_BHTK
+        return keys[:, :, :end], values[:, :, :end]
+
+
+class Embedding(nn.Embedding):
+    """Token embedding that serves as the output matrix too where the two are tied."""
+
+    def project(self, x_BTD: Tensor) -> Tensor:
+        return F.linear(x_BTD, self.weight)
+
+
+class Attention(nn.Module):
+    """Causal attention; `layer` is its place in the cache."""
+
+    def __init__(self, config: Mapping[str, Any], layer: int) -> None:
+        super().__init__()
+        width, self.head_dim, eps = config["hidden_size"], config["head_dim"], config["rms_norm_eps"]
+        heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+        self.layer, self.grouped = layer, heads != groups
+        self.q_proj = nn.Linear(width, heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(width, groups * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(width, groups * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(heads * self.head_dim, width, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_dim, eps)
+        self.k_norm = nn.RMSNorm(self.head_dim, eps)
+
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], cache: Cache | None) -> Tensor:
+        q, k, v = (self._heads(project(x_BTD)) for project in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = rotate(self.q_norm(q), *rope).transpose(1, 2), rotate(self.k_norm(k), *rope).transpose(1, 2)
+        v = v.transpose(1, 2)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        out = F.scaled_dot_product_attention(q, k, v, **_causal(q.shape[2], k.shape[2], q.device), enable_gqa=self.grouped)
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x_BTE: Tensor) -> Tensor:
+        return x_BTE.unflatten(2, (-1, self.head_dim))
+
+
+def _causal(new: int, total: int, device: torch.device) -> dict[str, Any]:
+    """Arguments that let each of the last `new` among `total` tokens see itself and all before it."""
+    if new == 1:
+        return {}
+    if new == total:
+        return {"is_causal": True}
+    return {"attn_mask": torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)}
+
+
+def rotate(x_BTHK: Tensor, cosine_T1K: Tensor, sine_T1K: Tensor) -> Tensor:
+    """Rotary positions: channel i turns together with channel i + K/2."""
+    first, second = x_BTHK.chunk(2, -1)
+    return x_BTHK * cosine_T1K + torch.cat((-second, first), -1) * sine_T1K
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, inner = config["hidden_size"], config["intermediate_size"]
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each behind a norm and added to the residual stream."""
+
+    def __init__(self, config: Mapping[str, Any], layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = nn.RMSNorm(config["hidden_size"], config["rms_norm_eps"])
+        self.post_attention_layernorm = nn.RMSNorm(config["hidden_size"], config["rms_norm_eps"])
+        self.dropout = nn.Dropout(config["quintet"]["dropout"])
+
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], cache: Cache | None) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), rope, cache))
+        return x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
+
+
+class Body(nn.Module):
+    """Everything below the output matrix; the name `model` of it is part of the tensors' names."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.embed_tokens = Embedding(config["vocab_size"], config["hidden_size"])
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config["num_hidden_layers"]))
+        self.norm = nn.RMSNorm(config["hidden_size"], config["rms_norm_eps"])
+
+
+class Transformer(Model):
+    """The family's module: see `pipeline.models` for the protocol that all families share."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = dict(config)
+        self.context = int(config["max_position_embeddings"])
+        self.model = Body(config)
+        self.lm_head = None if config["tie_word_embeddings"] else nn.Linear(config["hidden_size"], config["vocab_size"], bias=False)
+        self.dropout = nn.Dropout(config["quintet"]["dropout"])
+        cosine, sine = rotary_tables(self.context, config["head_dim"], config["rope_theta"])
+        self.register_buffer("cosine", cosine, persistent=False)
+        self.register_buffer("sine", sine, persistent=False)
+
+    def forward(self, tokens_BT: Tensor, state: Cache | None = None) -> tuple[Tensor, Cache | None]:
+        """Logits [B, T, V], and the state with these tokens added; `ValueError` where positions run past the context or the cache."""
+        past, new = (state.used if state else 0), tokens_BT.shape[1]
+        if past + new > self.context or (state and new > state.room):
+            raise ValueError(f"{past} + {new} tokens do not fit the context ({self.context}) or the cache")
+        rope = self.cosine[past : past + new], self.sine[past : past + new]
+        x_BTD = self.dropout(self.model.embed_tokens(tokens_BT))
+        for layer in self.model.layers:
+            x_BTD = layer(x_BTD, rope, state)
+        if state:
+            state.used += new
+        return self.head(self.model.norm(x_BTD)), state
+
+    def head(self, x_BTD: Tensor) -> Tensor:
+        """Logits [B, T, V] of normed hidden vectors."""
+        return self.model.embed_tokens.project(x_BTD) if self.lm_head is None else self.lm_head(x_BTD)
+
+    def initial_state(self, batch_size: int, length: int | None = None) -> Cache:
+        """An empty cache for `length` tokens (the whole context by default), in the weights' type and on their device."""
+        config, like = self.config, self.model.norm.weight
+        shape = (batch_size, config["num_key_value_heads"], length or self.context, config["head_dim"])
+        keys, values = ([like.new_zeros(shape) for _ in self.model.layers] for _ in range(2))
+        return Cache(keys, values)
+
+
+def rotary_tables(positions: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [positions, 1, head_dim] of the angles p * base^(-2i / head_dim), each angle for both halves."""
+    frequency = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angle = torch.outer(torch.arange(positions, dtype=torch.float32), frequency)
+    angle = torch.cat((angle, angle), -1)[:, None, :]
+    return angle.cos(), angle.sin()
+
+
+def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of a model: Qwen3's keys from the family's block of params.yaml, and our own under `quintet`."""
+    a = architecture
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": vocab_size,
+        "hidden_size": a.hidden_size,
+        "num_hidden_layers": a.num_hidden_layers,
+        "num_attention_heads": a.num_attention_heads,
+        "num_key_value_heads": a.num_key_value_heads or a.num_attention_heads,
+        "head_dim": a.head_dim or a.hidden_size // a.num_attention_heads,
+        "intermediate_size": a.intermediate_size,
+        "max_position_embeddings": a.max_position_embeddings,
+        "rms_norm_eps": a.rms_norm_eps,
+        "rope_theta": a.rope_theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
+        "tie_word_embeddings": a.tie_word_embeddings,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "use_cache": True,
+        "bos_token_id": None,
+        "eos_token_id": eos,
+        "pad_token_id": None,
+        "dtype": "float32",
+        "quintet": {**quintet, "family": "transformer", "dropout": a.dropout},
+    }
+
+
+def build(config: Mapping[str, Any]) -> Transformer:
+    """A module whose weights mean nothing yet: `initialize` it or load them."""
+    return Transformer(config)
+
+
+@torch.no_grad()
+def initialize(module: Transformer, seed: int) -> None:
+    """Normal weights from one random stream a tensor, and zeros where a layer writes to the residual stream: it starts as the identity."""
+    for name, parameter in module.named_parameters():
+        if parameter.dim() != 2:
+            parameter.fill_(1.0)
+        elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.zero_()
+        else:
+            scale = 0.02 if "embed_tokens" in name else 1.0 / math.sqrt(parameter.shape[1])
+            parameter.normal_(0.0, scale, generator=rng.generator(seed, "initialize", name))
