@@ -1,0 +1,86 @@
+// A tensor argument: checked once at the border, then a plain pointer and sizes.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <array>
+#include <string>
+
+#include "dlpack.hpp"
+
+namespace quintet {
+
+namespace py = pybind11;
+
+// How an element type is called in messages and in DLPack.
+template <class T>
+struct TypeOf;
+template <>
+struct TypeOf<std::int8_t> {
+  static constexpr dlpack::DataType dtype{dlpack::kInt, 8, 1};
+  static constexpr const char* name = "int8";
+};
+template <>
+struct TypeOf<std::uint8_t> {
+  static constexpr dlpack::DataType dtype{dlpack::kUInt, 8, 1};
+  static constexpr const char* name = "uint8";
+};
+
+// A borrowed CPU tensor of `Rank` dimensions without gaps, that keeps its Python owner alive. Raises ValueError that names the argument.
+template <class T, int Rank>
+class Tensor {
+ public:
+  Tensor(const py::object& object, const char* argument) : name_(argument), capsule_(export_of(object)) {
+    const auto& source = static_cast<dlpack::ManagedTensor*>(capsule_.get_pointer())->tensor;
+    const dlpack::DataType want = TypeOf<T>::dtype;
+    require(source.device.type == dlpack::kCpu, "be on the CPU");
+    require(source.dtype.code == want.code && source.dtype.bits == want.bits && source.dtype.lanes == 1,
+            std::string("have dtype ") + TypeOf<T>::name);
+    require(source.ndim == Rank, "have " + std::to_string(Rank) + " dimensions, not " + std::to_string(source.ndim));
+    std::copy_n(source.shape, Rank, shape.begin());
+    require(dense(source), "be contiguous");
+    data = reinterpret_cast<T*>(static_cast<std::uint8_t*>(source.data) + source.byte_offset);
+  }
+
+  // Raises ValueError unless dimension `axis` has `size` elements.
+  void require_size(int axis, std::int64_t size) const {
+    require(shape[axis] == size, "have size " + std::to_string(size) + " in dimension " + std::to_string(axis) + ", not " +
+                                     std::to_string(shape[axis]));
+  }
+
+  T* data = nullptr;
+  std::array<std::int64_t, Rank> shape{};
+
+ private:
+  void require(bool fine, const std::string& what) const {
+    if (!fine) throw py::value_error(std::string(name_) + " must " + what);
+  }
+
+  py::capsule export_of(const py::object& object) const {
+    if (py::isinstance<py::capsule>(object)) return checked(object);
+    require(py::hasattr(object, "__dlpack__"), "be a tensor, not " + py::cast<std::string>(py::repr(py::type::of(object))));
+    return checked(object.attr("__dlpack__")());
+  }
+
+  py::capsule checked(const py::object& object) const {
+    auto capsule = py::reinterpret_borrow<py::capsule>(object);
+    require(capsule.name() != nullptr && std::string(capsule.name()) == "dltensor", "be a DLPack tensor that nobody has taken");
+    return capsule;
+  }
+
+  static bool dense(const dlpack::Tensor& source) {
+    std::int64_t expected = 1, elements = 1;
+    for (int i = 0; i < Rank; ++i) elements *= source.shape[i];
+    if (source.strides == nullptr || elements == 0) return true;
+    for (int i = Rank - 1; i >= 0; --i) {
+      if (source.shape[i] != 1 && source.strides[i] != expected) return false;
+      expected *= source.shape[i];
+    }
+    return true;
+  }
+
+  const char* name_;
+  py::capsule capsule_;
+};
+
+}  // namespace quintet
