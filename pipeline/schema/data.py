@@ -126,6 +126,7 @@ class ArithmeticDataset(Block):
     operands: Annotated[int, Field(ge=2, le=8)] = 2
     allowed_digits: str = "0123456789"
     sampling: Literal["exhaustive", "balanced"] = "exhaustive"
+    negative_results: bool = True
     examples: Count = 0
     split: Split = Split(method="documents", validation=0.1, test=0.1)
 

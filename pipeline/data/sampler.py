@@ -1,0 +1,69 @@
+"""What a training step sees: pure functions of (seed, step, rank, world size), so that resuming at a step needs no history.
+
+`batch_size` is that of all ranks together; rank r takes the r-th slice of it. So the union over the ranks is the same for every
+world size. Random numbers come from SplitMix64 (Steele, Lea and Flood 2014) applied to a counter.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.rng import derive
+
+Indices = npt.NDArray[np.int64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def language_batch(
+    tokens: npt.NDArray[Any], seed: int, step: int, batch_size: int, context: int, rank: int = 0, world: int = 1
+) -> torch.Tensor:
+    """Windows at uniformly random positions: int64 [batch_size / world, context + 1]; inputs are [:, :-1], targets [:, 1:].
+
+    Raises `ValueError` where the text is shorter than a window or the world does not divide the batch.
+    """
+    if len(tokens) <= context:
+        raise ValueError(f"{len(tokens)} tokens are too few for windows of {context + 1}")
+    draw = _mix(_positions(step, batch_size, rank, world), _key(seed, "language"))
+    starts = ((draw >> np.uint64(11)) * (2.0**-53 * (len(tokens) - context))).astype(np.int64)
+    return torch.from_numpy(tokens[starts[:, None] + _span(context + 1)].astype(np.int64))
+
+
+def row_batch(rows: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> Indices:
+    """Row numbers [batch_size / world]: every row once an epoch, each epoch in an order of its own; a batch may span two epochs."""
+    positions = _positions(step, batch_size, rank, world).astype(np.int64)
+    epochs, places = np.divmod(positions, rows)
+    return np.concatenate([_order(rows, seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+
+
+def _positions(step: int, batch_size: int, rank: int, world: int) -> npt.NDArray[np.uint64]:
+    if batch_size % world or not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of {world} cannot take its share of a batch of {batch_size}")
+    share = batch_size // world
+    return _span(share).astype(np.uint64) + np.uint64(step * batch_size + rank * share)
+
+
+@functools.lru_cache(maxsize=8)
+def _span(length: int) -> Indices:
+    return np.arange(length)
+
+
+@functools.lru_cache(maxsize=8)
+def _key(seed: int, *names: str | int) -> np.uint64:
+    return np.uint64(derive(seed, *names))
+
+
+@functools.lru_cache(maxsize=2)
+def _order(rows: int, seed: int, epoch: int) -> Indices:
+    """The permutation of one epoch: the order of the rows' random numbers."""
+    return np.argsort(_mix(np.arange(rows, dtype=np.uint64), _key(seed, "rows", epoch)), kind="stable")
+
+
+def _mix(counter: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
+    """SplitMix64's output function at `counter` steps from the state `key`: 64 uniformly random bits each."""
+    z = counter * _GOLDEN + key
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

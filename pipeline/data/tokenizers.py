@@ -1,0 +1,211 @@
+"""Tokenizers: characters and byte-level BPE (Sennrich et al. 2016; Radford et al. 2019), made and saved by the `tokenizers` library.
+
+What is saved, `tokenizer.json` and `tokenizer_config.json`, is what `transformers.AutoTokenizer` loads, with the same ids. A
+character tokenizer is a word-level model over single characters: it raises on a character it does not know, here as there.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from pipeline import io
+from pipeline.errors import UserError
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<unk>"
+PIECE = 1 << 20
+_CUT = re.compile(r"[A-Za-z](?= [A-Za-z])")
+
+Ids = npt.NDArray[np.int64]
+
+
+class Tokenizer:
+    """A trained tokenizer. Text that spells a special token is ordinary text; only the pipeline itself inserts the end-of-text token."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.backend.encode_special_tokens = True
+        self.vocab_size: int = backend.get_vocab_size()
+        self.eos = int(backend.token_to_id(END_OF_TEXT))
+        self.unknown: int | None = backend.token_to_id(UNKNOWN)
+        self._table = self._character_table()
+
+    def _character_table(self) -> npt.NDArray[np.int64] | None:
+        """Code point -> id for a character tokenizer, else `None`: a lookup that encodes 5 MB in a few hundredths of a second."""
+        if not isinstance(self.backend.model, models.WordLevel):
+            return None
+        single = {ord(token): id for token, id in self.backend.get_vocab().items() if len(token) == 1}
+        table = np.full(max(single) + 2, -1 if self.unknown is None else self.unknown, dtype=np.int64)
+        table[list(single)] = list(single.values())
+        return table
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; `UserError` naming character and position where one is unknown and there is no `<unk>`."""
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text: str) -> Ids:
+        """The same as int64 [tokens]."""
+        if self._table is None:
+            return np.array(self.backend.encode(text).ids, dtype=np.int64)
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        ids = self._table[np.minimum(points, len(self._table) - 1)]
+        if len(ids) and ids.min() < 0:
+            raise unknown_character(text, int(np.argmax(ids < 0)))
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Several texts at once, on all cores where the library does the work."""
+        if self._table is not None:
+            return [self.encode_array(text) for text in texts]
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in self.backend.encode_batch_fast(list(texts))]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of some ids; raises `ValueError` for an id outside the vocabulary."""
+        listed = [int(id) for id in ids]
+        if any(not 0 <= id < self.vocab_size for id in listed):
+            raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}")
+        return str(self.backend.decode(listed, skip_special_tokens=False))
+
+    def save(self, tokenizer: Path, settings: Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`."""
+        io.write_bytes(tokenizer, (self.backend.to_str(pretty=True) + "\n").encode())
+        unknown = {"unk_token": UNKNOWN} if self.unknown is not None else {}
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT, "clean_up_tokenization_spaces": False}
+        io.write_json(settings, config | unknown)
+
+
+def unknown_character(text: str, position: int) -> UserError:
+    """The error for a character that the tokenizer has no id for."""
+    character = text[position]
+    return UserError(
+        f"character {character!r} (U+{ord(character):04X}) at position {position} is not in the tokenizer's alphabet: "
+        "remove it, add text that has it to the training split, or set the data set's tokenizer.unknown to unk"
+    )
+
+
+def load(directory: Path) -> Tokenizer:
+    """Read the tokenizer of a data set or model directory; raises `UserError`."""
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run the stage that makes it (`dvc repro` runs all that is needed)")
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path} is not a tokenizer ({error}): run the stage that makes it again") from None
+    return Tokenizer(backend)
+
+
+def characters(alphabet: Iterable[str], unknown: bool = False) -> Tokenizer:
+    """One id a character in the order of code points, then `<unk>` if wanted, then the end-of-text token."""
+    vocabulary = {character: id for id, character in enumerate(sorted(set(alphabet)))}
+    if unknown:
+        vocabulary[UNKNOWN] = len(vocabulary)
+    backend = Backend(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    special = [UNKNOWN, END_OF_TEXT] if unknown else [END_OF_TEXT]
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return Tokenizer(backend)
+
+
+def byte_pairs(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE trained on `texts`, with GPT-2's word pattern; any text can be encoded."""
+    backend = _byte_level(models.BPE())
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator((piece for text in texts for piece in pieces(text)), trainer)
+    backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    return Tokenizer(backend)
+
+
+def gpt2(path: str) -> Tokenizer:
+    """GPT-2's tokenizer from a folder with vocab.json and merges.txt, or from the hub by name; raises `UserError`."""
+    folder = Path(path)
+    if not folder.is_dir():
+        try:
+            return Tokenizer(Backend.from_pretrained(path))
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"tokenizer.path = {path!r} is no folder, and the hub did not give it ({error}): name a folder") from None
+    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    for file in (vocabulary, merges):
+        if not file.is_file():
+            raise UserError(f"{file} is missing: a GPT-2 tokenizer's folder has vocab.json and merges.txt")
+    backend = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+    backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    return Tokenizer(backend)
+
+
+def _byte_level(model: Any) -> Backend:
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def pieces(text: str, length: int = PIECE) -> Iterator[str]:
+    """A long text in parts of about `length` characters, cut between a word and a space before a word.
+
+    GPT-2's word pattern takes such a space together with what follows it, so the cut changes no token.
+    """
+    start = 0
+    while len(text) - start > length:
+        cut = _CUT.search(text, start + length)
+        if cut is None:
+            break
+        yield text[start : cut.end()]
+        start = cut.end()
+    if start < len(text):
+        yield text[start:]
+
+
+class CharacterTokenizer:
+    """The small face of a character tokenizer: `fit`, `encode`, `decode`, `save_state`, `load_state`."""
+
+    def __init__(self) -> None:
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer behind this face; raises `UserError` before `fit` or `load_state`."""
+        if self._tokenizer is None:
+            raise UserError("this CharacterTokenizer knows no character yet: call fit(text) or load_state(filepath) first")
+        return self._tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        return self.tokenizer.vocab_size
+
+    def fit(self, text: str) -> Self:
+        """Learn the alphabet: every character of `text`."""
+        self._tokenizer = characters(text)
+        return self
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def save_state(self, filepath: str | Path) -> None:
+        """Write the state as JSON, in the form of `tokenizer.json`."""
+        io.write_bytes(Path(filepath), (self.tokenizer.backend.to_str(pretty=True) + "\n").encode())
+
+    def load_state(self, filepath: str | Path) -> Self:
+        """Read what `save_state` wrote; raises `UserError`."""
+        path = Path(filepath)
+        try:
+            state = path.read_text(encoding="utf-8")
+            json.loads(state)
+            self._tokenizer = Tokenizer(Backend.from_str(state))
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: save_state(filepath) writes it") from None
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{path} is not a saved tokenizer ({error}): save it again with save_state(filepath)") from None
+        return self
