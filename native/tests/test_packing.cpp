@@ -100,6 +100,14 @@ void check_bad_digits() {
   }
 }
 
+// All bits that are left over after the last of a row's codes are looked at, also where they would read as a code above 124.
+void check_spare_bits() {
+  Bytes packed(static_cast<std::size_t>(quintet::bytes_in_row(19)), 0);
+  packed.back() = 0xFA;
+  Digits back(19);
+  expect(quintet::unpack(packed.data(), 1, 19, back.data()).kind == Fault::Kind::kPadding, "spare bits are refused", 1, 19);
+}
+
 }  // namespace
 
 int main() {
@@ -107,8 +115,9 @@ int main() {
   check_round_trip(0, 17);
   check_round_trip(129, 4096);
   check_every_code();
-  for (std::int64_t columns : {1, 2, 3, 5, 23, 24, 25, 49}) check_corruption(columns);
+  for (std::int64_t columns : {1, 2, 3, 5, 19, 23, 24, 25, 49}) check_corruption(columns);
   check_bad_digits();
+  check_spare_bits();
   std::printf("%d failed\n", failures);
   return failures != 0;
 }

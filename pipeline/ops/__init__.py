@@ -1,0 +1,6 @@
+"""Fast operations: schema and shape rule for `torch.library`, a definition in plain torch (`reference`), a native kernel."""
+
+from pipeline.ops.packing import pack, unpack
+from pipeline.ops.reference import bytes_in_row
+
+__all__ = ["bytes_in_row", "pack", "unpack"]

@@ -78,15 +78,15 @@ Fault unpack_tail(const std::uint8_t* packed, std::int64_t columns, std::int8_t*
   const std::int64_t codes = codes_in_row(columns), bytes = bytes_in_row(columns);
   std::uint64_t bits = 0;
   std::memcpy(&bits, packed, static_cast<std::size_t>(bytes));
-  const std::uint64_t spare = bits >> kBitsPerCode * codes;
+  const Fault padding{Fault::Kind::kPadding, 0, bytes - 1, bytes == 0 ? 0 : packed[bytes - 1]};
+  if (bits >> kBitsPerCode * codes != 0) return padding;
   bits = spread(bits);
+  if (beyond(bits)) return {Fault::Kind::kCode, 0, 0, 0};
   std::int8_t tail[kBlockDigits];
   write_digits(bits, tail);
   std::copy_n(tail, columns, digits);
-  if (beyond(bits)) return {Fault::Kind::kCode, 0, 0, 0};
   const bool zero = std::all_of(tail + columns, tail + codes * kDigitsPerCode, [](int w) { return w == 0; });
-  if (spare != 0 || !zero) return {Fault::Kind::kPadding, 0, bytes - 1, packed[bytes - 1]};
-  return {};
+  return zero ? Fault{} : padding;
 }
 
 // Looks again at a row that holds a code above 124, for the first one's place: its first byte in the row.
