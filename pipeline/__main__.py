@@ -1,6 +1,7 @@
 """`python -m pipeline STAGE TARGET` and the tools. Nothing heavy is imported before a command runs."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,6 +60,20 @@ def evaluate(model: Model) -> None:
 def report() -> None:
     """Write the report over all models."""
     _stage("report")
+
+
+@app.command(epilog="Example: python -m pipeline sync")
+def sync(
+    follow: Annotated[Path | None, typer.Option(help="One log to follow while a stage writes it.", hidden=True)] = None,
+    parent: Annotated[int | None, typer.Option(help="The stage's process.", hidden=True)] = None,
+) -> None:
+    """Bring what MLflow's store lacks of the event logs into it."""
+    from pipeline.apps import sync
+
+    if follow is not None and parent is not None:
+        sync.follow(follow, parent)
+    else:
+        sync.replay()
 
 
 def main() -> None:

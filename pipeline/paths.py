@@ -96,13 +96,15 @@ def _known(dataset: str | None) -> str:
     return dataset
 
 
-def private() -> Path:
-    """`.quintet/`: training state, event logs, locks. Outside all outputs, and shared by DVC's temporary experiment folders.
+def repository() -> Path:
+    """The real repository's root: `DVC_ROOT` names it even where `dvc exp run --temp` runs a stage in a copy of it."""
+    return Path(os.environ.get("DVC_ROOT", "."))
 
-    `DVC_ROOT` names the real repository even where `dvc exp run --temp` runs a stage in a copy of it.
-    """
+
+def private() -> Path:
+    """`.quintet/`: training state, event logs, locks. Outside all outputs, and shared by DVC's temporary experiment folders."""
     named = os.environ.get("QUINTET_HOME")
-    return Path(named) if named else Path(os.environ.get("DVC_ROOT", ".")) / ".quintet"
+    return Path(named) if named else repository() / ".quintet"
 
 
 def require_project() -> None:

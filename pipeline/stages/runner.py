@@ -23,6 +23,7 @@ from pipeline import paths, tracking
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.io import Fingerprints, Staging, digest, exclusive
+from pipeline.tracking.origin import runner_process
 
 PACKAGE = Path(__file__).resolve().parent.parent
 STAGES = tuple(configuration.STAGE_PARAMETERS)
@@ -119,7 +120,7 @@ def die_with_runner(interval: float = 0.5) -> None:
 
     A shell may sit between, so the kernel's parent-death signal is not enough: the nearest runner among the ancestors is watched.
     """
-    runner = next((p for p in psutil.Process().parents() if _is_runner(p)), None)
+    runner = runner_process()
     if runner is None:
         return
 
@@ -129,10 +130,3 @@ def die_with_runner(interval: float = 0.5) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="die-with-runner").start()
-
-
-def _is_runner(process: psutil.Process) -> bool:
-    try:
-        return any(Path(word).name in ("dvc", "snakemake") for word in process.cmdline()[:3])
-    except psutil.Error:
-        return False

@@ -1,0 +1,148 @@
+"""Events -> what MLflow is told. Pure functions, so that a replay says the same as the first time."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pipeline.config import flatten
+
+DEPTH = 2
+"""Figures of metrics/*.json deeper than this (a table by operator and digits) stay in the attached file, or they would drown the rest."""
+
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+
+
+class Point(NamedTuple):
+    """One value of a curve; `time` in milliseconds since 1970."""
+
+    name: str
+    step: int
+    value: float
+    time: int
+
+
+class Attachment(NamedTuple):
+    """A published file, the folder among the run's artifacts, and the SHA-256 that it had when it was published."""
+
+    path: str
+    folder: str
+    sha256: str
+
+
+@dataclass
+class Batch:
+    """What a stretch of an event log means for its MLflow run."""
+
+    points: list[Point] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: list[dict[str, str]] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    attachments: list[Attachment] = field(default_factory=list)
+    ended: tuple[str, int] | None = None
+    """MLflow's status of the run and the time of its end."""
+
+
+class Head(NamedTuple):
+    """What a log is about: found in its first events."""
+
+    stage: str
+    model: str
+    training_key: str
+    began: int
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.model}-{self.training_key[:6]}"
+
+
+def head(events: Iterable[Mapping[str, Any]]) -> Head | None:
+    """Stage, model and key of a log, or None while it has not said to which run it belongs."""
+    begin: Mapping[str, Any] = {}
+    for event in events:
+        if event["event"] == "begin":
+            begin = event
+        elif event["event"] == "run":
+            return Head(begin["stage"], begin["target"], event["training_key"], milliseconds(begin))
+    return None
+
+
+def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
+    """The events of one stretch of a log as one batch."""
+    batch = Batch()
+    for event in events:
+        match event["event"]:
+            case "begin":
+                batch.parameters |= parameters(event["parameters"], about.model)
+                batch.tags |= _origin(event)
+            case "run":
+                batch.tags |= {"training_key": about.training_key, "model": about.model}
+            case "metrics":
+                batch.points += [Point(name, event["step"], value, milliseconds(event)) for name, value in event["values"].items()]
+            case "results":
+                batch.points += [Point(n, 0, v, milliseconds(event)) for n, v in figures(event["stage"], event["values"])]
+            case "tags":
+                batch.tags |= event["values"]
+            case "dataset":
+                batch.datasets.append({name: event[name] for name in ("name", "digest", "source", "split")})
+            case "text":
+                batch.texts[event["name"]] = event["text"]
+            case "code":
+                batch.texts[f"code/{about.stage}.json"] = json.dumps(event["files"], indent=2) + "\n"
+            case "artifact":
+                batch.attachments.append(Attachment(event["path"], event["folder"], event["sha256"]))
+            case "end" if about.stage == "train":
+                batch.ended = STATUS[event["status"]], milliseconds(event)
+    return batch
+
+
+def parameters(values: Mapping[str, Any], model: str) -> dict[str, str]:
+    """Flat names without the model's, so that the columns of two models are the same: `training.learning_rate`."""
+    flat = flatten(dict(values))
+    return {name.removeprefix(f"models.{model}."): _text(value) for name, value in flat.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def figures(stage: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The main numbers of metrics/MODEL/STAGE.json as `section/name`; `evaluate` names its own sections (float, quantized, ...)."""
+    prefix = () if stage == "evaluate" else (stage,)
+    for path, value in _leaves(values, ()):
+        if len(path) <= DEPTH:
+            yield "/".join((*prefix, *path)), value
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, str(name)))
+    elif isinstance(value, int | float):
+        yield path, float(value)
+
+
+def _origin(begin: Mapping[str, Any]) -> dict[str, str]:
+    """Who made this, as tags; those that begin with `mlflow.` fill the UI's own columns."""
+    git = begin["git"] or {}
+    tags = {
+        "runner": begin["runner"],
+        "host": begin["host"],
+        "python": begin["python"],
+        **{f"version.{name}": value for name, value in begin["versions"].items() if value},
+        **{f"dvc.{name}": value for name, value in begin["dvc"].items()},
+        "mlflow.source.name": begin["command"],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": begin["user"],
+    }
+    if git:
+        tags |= {"git.commit": git["commit"], "git.dirty": _text(git["dirty"]), "mlflow.source.git.commit": git["commit"]}
+    return tags
+
+
+def milliseconds(event: Mapping[str, Any]) -> int:
+    """An event's time as MLflow counts it, from 1970."""
+    return int(event["time"] * 1000)

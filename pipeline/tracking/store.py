@@ -1,0 +1,99 @@
+"""The MLflow store: one experiment, one run a training key. A call may fail at any time and is then repeated, so each is idempotent."""
+
+import time
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.tracking import MlflowClient
+
+from pipeline import paths
+from pipeline.tracking import location
+from pipeline.tracking.batch import Batch, Head, Point
+
+CHUNK = 90
+"""Entries a request: MLflow takes at most 100 parameters or tags, and 1000 in all."""
+
+MARK = "mlflow.quintet."
+"""Tag that says how many bytes of a log are in the store; the UI hides tags that begin with `mlflow.`."""
+
+DIGEST_LENGTH = 36
+"""MLflow keeps no more of a data set's digest."""
+
+
+class Store:
+    """The store at `location.uri()`; making it raises MLflow's or SQLAlchemy's errors where it cannot be reached."""
+
+    def __init__(self) -> None:
+        self.lock = FileLock(paths.private().resolve() / "locks" / "mlflow.lock")
+        Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        with self.lock:  # SQLite's tables and the experiment are made once, however many sinks start together
+            self.client = MlflowClient(tracking_uri=location.uri(), registry_uri=location.uri())
+            self.experiment = self._experiment()
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(location.EXPERIMENT)
+        if found:
+            return str(found.experiment_id)
+        kind = {
+            "mlflow.experimentKind": "custom_model_development"
+        }  # opens on the table of runs, not on the page for language-model traces
+        return str(self.client.create_experiment(location.EXPERIMENT, artifact_location=location.artifacts(), tags=kind))
+
+    def find(self, training_key: str, view: int = ViewType.ACTIVE_ONLY) -> Run | None:
+        """The oldest run of a training key."""
+        runs = self.client.search_runs([self.experiment], f"tags.training_key = '{training_key}'", view, 1, ["attributes.start_time ASC"])
+        return runs[0] if runs else None
+
+    def is_deleted(self, training_key: str) -> bool:
+        """Whether somebody deleted the run of a training key, and none took its place."""
+        return self.find(training_key) is None and self.find(training_key, ViewType.DELETED_ONLY) is not None
+
+    def open(self, about: Head) -> Run:
+        """The run that a log belongs to, made if it is not there. Only its training says when it ends."""
+        with self.lock:
+            found = self.find(about.training_key)
+            if found:
+                return found
+            tags = {"training_key": about.training_key}
+            run = self.client.create_run(self.experiment, start_time=about.began, tags=tags, run_name=about.run_name)
+        if about.stage != "train":
+            self.client.set_terminated(run.info.run_id, "FINISHED", about.began)
+        return run
+
+    def history(self, run: Run) -> dict[tuple[str, int], tuple[int, float]]:
+        """The newest time and value of every point of a run's curves, by name and step."""
+        newest: dict[tuple[str, int], tuple[int, float]] = {}
+        for name in run.data.metrics:
+            for point in self.client.get_metric_history(run.info.run_id, name):
+                place = name, point.step
+                newest[place] = max(newest.get(place, (0, 0.0)), (point.timestamp, point.value))
+        return newest
+
+    def log(self, run_id: str, points: list[Point], parameters: dict[str, str], tags: dict[str, str]) -> None:
+        """Points, parameters and tags in batches. MLflow drops a point that it has (same name, step, time and value)."""
+        metrics = [Metric(p.name, p.value, p.time, p.step) for p in points]
+        entries = [Param(*item) for item in parameters.items()], [RunTag(*item) for item in tags.items()]
+        for i in range(0, max(len(metrics), *map(len, entries)), CHUNK):
+            some = slice(i, i + CHUNK)
+            self.client.log_batch(run_id, metrics[some], entries[0][some], entries[1][some])
+
+    def attach(self, run_id: str, batch: Batch) -> None:
+        """Data-set inputs and texts."""
+        if batch.datasets:
+            self.client.log_inputs(run_id, [_input(dataset) for dataset in batch.datasets])
+        for name, text in batch.texts.items():
+            self.client.log_text(run_id, text, name)
+
+    def set_status(self, run_id: str, status: str, moment: int | None = None) -> None:
+        """RUNNING, or how the run ended, with the time in milliseconds."""
+        if status == "RUNNING":
+            self.client.update_run(run_id, status)
+        else:
+            self.client.set_terminated(run_id, status, moment or int(time.time() * 1000))
+
+
+def _input(dataset: dict[str, str]) -> DatasetInput:
+    source = f'{{"uri": "{dataset["source"]}"}}'
+    entity = Dataset(dataset["name"], dataset["digest"][:DIGEST_LENGTH], "local", source)
+    return DatasetInput(entity, [InputTag("mlflow.data.context", dataset["split"])])
