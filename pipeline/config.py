@@ -132,7 +132,7 @@ def _step(schema: dict[str, Any], node: Any, part: str) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of params.yaml, which Snakemake's `validate` uses (`workflow/params.schema.yaml`)."""
-    return Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
 def keys(stage: str, target: str | None) -> tuple[str, ...]:

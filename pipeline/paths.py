@@ -12,6 +12,7 @@ from pipeline.errors import UserError
 
 PARAMETERS = Path("params.yaml")
 PRESETS = Path("presets")
+SCHEMA = Path("workflow/params.schema.yaml")
 REPORT = Path("report/index.html")
 SUMMARY = Path("report/summary.json")
 METRICS = Path("metrics")

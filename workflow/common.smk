@@ -1,0 +1,125 @@
+"""What the rules share: names from the configuration, and the files, parameters and code of each stage."""
+
+import json
+from functools import reduce
+from pathlib import Path
+
+DATASETS = list(config["datasets"])
+MODELS = list(config["models"])
+
+READY = ["train.safetensors", "validation.safetensors", "test.safetensors"]
+READY += ["tokenizer.json", "tokenizer_config.json", "dataset.json"]
+WEIGHTS = [
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+
+# The code that runs in every stage, and what each stage adds; a folder stands for all of its sources.
+CORE = [
+    "pipeline/__init__.py",
+    "pipeline/__main__.py",
+    "pipeline/config.py",
+    "pipeline/errors.py",
+    "pipeline/io.py",
+    "pipeline/paths.py",
+    "pipeline/progress.py",
+    "pipeline/schema",
+    "pipeline/stages/__init__.py",
+    "pipeline/stages/runner.py",
+    "pipeline/tracking/__init__.py",
+    "pipeline/tracking/events.py",
+    "pipeline/tracking/follower.py",
+    "pipeline/tracking/location.py",
+    "pipeline/tracking/origin.py",
+    "pipeline/tracking/system.py",
+]
+CODE = {
+    "download": ["pipeline/data"],
+    "tokenize": ["pipeline/data"],
+    "train": [
+        "pipeline/data",
+        "pipeline/training",
+        "pipeline/rng.py",
+        "pipeline/models/__init__.py",
+        "pipeline/models/base.py",
+        "pipeline/models/generation.py",
+        "pipeline/models/{family}.py",
+    ],
+    "quantize": [
+        "pipeline/quantization",
+        "pipeline/models/__init__.py",
+        "pipeline/models/base.py",
+        "pipeline/models/{family}.py",
+    ],
+    "convert": [
+        "pipeline/quantization",
+        "pipeline/conversion",
+        "pipeline/models/__init__.py",
+        "pipeline/models/base.py",
+        "pipeline/models/{family}.py",
+    ],
+    "evaluate": [
+        "pipeline/quantization",
+        "pipeline/evaluation",
+        "pipeline/models/__init__.py",
+        "pipeline/models/base.py",
+        "pipeline/models/{family}.py",
+    ],
+    "report": ["pipeline/evaluation"],
+}
+
+
+def code(stage):
+    """Input function: every file of the stage's code."""
+
+    def files(wildcards):
+        family = (
+            config["models"][wildcards.model]["family"]
+            if "model" in wildcards.keys()
+            else ""
+        )
+        listed = [f"pipeline/stages/{stage}.py", *CORE, *CODE[stage]]
+        return [
+            str(file)
+            for entry in listed
+            for file in sources(Path(entry.format(family=family)))
+        ]
+
+    return files
+
+
+def sources(path):
+    """A file itself, or all sources below a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and file.suffix in {".py", ".cpp", ".hpp", ".cu", ".txt"}
+    )
+
+
+def parameters(*keys):
+    """Parameter function: `key = value` of params.yaml for each key; the job runs again when one changes."""
+
+    def values(wildcards):
+        names = [key.format(**dict(wildcards)) for key in keys]
+        return [
+            f"{name} = {json.dumps(reduce(dict.get, name.split('.'), config), sort_keys=True)}"
+            for name in names
+        ]
+
+    return values
+
+
+def ready_data(wildcards):
+    """Input function: the ready data of the model's data set."""
+    dataset = config["models"][wildcards.model]["dataset"]
+    return [f"data/ready/{dataset}/{name}" for name in READY]
+
+
+def training_threads(wildcards):
+    """Threads that the model's training takes."""
+    return config["models"][wildcards.model]["training"].get("threads", 1)
