@@ -76,6 +76,33 @@ def sync(
         sync.replay()
 
 
+@app.command(epilog="Example: python -m pipeline preset smoke")
+def preset(
+    name: Annotated[str, typer.Argument(help="A file of presets/, without its ending.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Lose edits of params.yaml that are not committed.")] = False,
+) -> None:
+    """Put another set of parameters in force, for either runner."""
+    from pipeline.apps import presets
+
+    presets.select(name, force)
+
+
+@app.command(epilog="Example: python -m pipeline clean --yes")
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Remove, do not only list.")] = False) -> None:
+    """List or remove results of models and data sets that params.yaml does not name."""
+    from pipeline.apps import presets
+
+    presets.clean(yes)
+
+
+@app.command(epilog="Example: python -m pipeline schema")
+def schema() -> None:
+    """Write the JSON schema of params.yaml, which Snakemake checks it by."""
+    from pipeline.apps import presets
+
+    presets.write_schema()
+
+
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 130 for Ctrl-C; a crash keeps its trace."""
     try:

@@ -13,11 +13,10 @@ Architecture = Annotated[Any, WithJsonSchema({"anyOf": [family.model_json_schema
 
 
 class Quantization(Block):
-    """Weights to `levels` values and a scale a row: found by searching the scale of least squared error."""
+    """Weights to `levels` values and a scale a row: `mse` takes the scale of least squared error, which is found exactly."""
 
     method: Literal["mse"] = "mse"
     levels: Literal[5] = 5
-    candidates: Positive = 200
 
 
 class Evaluation(Block):
@@ -33,15 +32,15 @@ class Evaluation(Block):
 
 
 class Model(Block):
-    """One model of the run; `architecture` takes the keys of its family."""
+    """One model of the run; `architecture` takes the keys of its family. No block may be missing, since DVC tracks each by its key."""
 
     family: Family
     dataset: Name
-    architecture: Architecture = Field(default_factory=dict, validate_default=True)
-    training: Training = Training()
-    quantization: Quantization = Quantization()
-    formats: tuple[Format, ...] = Field(default=("huggingface", "onnx"), strict=False)
-    evaluation: Evaluation = Evaluation()
+    architecture: Architecture
+    training: Training
+    quantization: Quantization
+    formats: tuple[Format, ...] = Field(strict=False)
+    evaluation: Evaluation
 
     @field_validator("architecture", mode="before")
     @classmethod
