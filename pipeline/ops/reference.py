@@ -1,8 +1,8 @@
 """The definitions: each operation in plain torch, slow and obvious. The native kernels are tested against these.
 
 Packed 5-level weights (native/include/quintet/packing.hpp says the same): a row of digits w in -2..2 is padded with zeros to a multiple of
-3; each three make a code c = (w0 + 2) + 5 (w1 + 2) + 25 (w2 + 2) in 0..124; codes follow each other in 7 bits, lowest bits first; a row ends
-at a whole byte, and the bits left over are zero. So a row of K digits takes ceil(7 ceil(K / 3) / 8) bytes: 2.333 bits a weight.
+three; each three make a code c = (w0 + 2) + 5 (w1 + 2) + 25 (w2 + 2) in 0..124; codes follow each other in 7 bits, lowest bits first; a row
+ends at a whole byte, and the bits left over are zero. So a row of K digits takes ceil(7 ceil(K / 3) / 8) bytes: 2.333 bits a weight.
 Shapes: R rows, K columns, C codes a row, P packed bytes a row, B batch.
 """
 

@@ -1,0 +1,69 @@
+"""Weights at five levels: how they are found (`grid`), stored (`storage`), computed with (`modules`) and what they cost (`report`)."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pipeline import models, ops
+from pipeline.errors import UserError
+from pipeline.models.base import Model
+from pipeline.quantization import grid, storage
+from pipeline.quantization.modules import PackedMatrix, exchange
+
+
+def quantize(matrices: Mapping[str, Tensor], origin: str) -> dict[str, PackedMatrix]:
+    """Each matrix [R, K] at five levels; raises `UserError` that begins with `origin` for weights that are not finite."""
+    packed = {}
+    for name, weight in matrices.items():
+        if not bool(weight.isfinite().all()):
+            raise UserError(f"{origin}: {name} holds weights that are not finite: train again, at a lower learning rate")
+        digits, scale = grid.quantize(weight.detach())
+        packed[name] = PackedMatrix(ops.pack(digits), scale, weight.shape[1])
+    return packed
+
+
+def load(directory: Path) -> Model:
+    """The quantized model of a directory, computing from its packed weights: no float copy of them is made, not even while it is built.
+
+    Raises `UserError` for files that are missing, damaged or do not fit each other, naming file and tensor.
+    """
+    config, matrices, others = storage.read(directory)
+    module = _skeleton(config, directory)
+    expected = {name: [*parameter.shape] for name, parameter in module.quantizable().items()}
+    found = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}
+    _compare(found, expected, directory / "config.json")
+    rest = {name: [*tensor.shape] for name, tensor in module.state_dict().items() if name not in expected}
+    _compare({name: [*tensor.shape] for name, tensor in others.items()}, rest, directory / "model.safetensors")
+    exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()})
+    module.load_state_dict(others, strict=False, assign=True)
+    return module.eval()
+
+
+def _compare(found: Mapping[str, list[int]], expected: Mapping[str, list[int]], path: Path) -> None:
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            shapes = f"{found.get(name, 'not there')} where the model's sizes ask for {expected.get(name, 'no such tensor')}"
+            raise UserError(f"{path}: {name} is {shapes}: {storage.AGAIN}")
+
+
+class _Hollow(TorchFunctionMode):
+    """Makes `torch.empty`, from which modules make their parameters, take no memory: they are replaced before they are used."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        device = {"device": "meta"} if function is torch.empty else {}
+        return function(*args, **{**(kwargs or {}), **device})
+
+
+def _skeleton(config: Mapping[str, Any], directory: Path) -> Model:
+    try:
+        with _Hollow():
+            return models.build(config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{directory}/config.json describes no model that can be built ({error!r}): {storage.AGAIN}") from None
+
+
+__all__ = ["load", "quantize"]

@@ -1,0 +1,166 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pipeline import ops, quantization
+from pipeline.errors import UserError
+from pipeline.quantization.modules import PackedLinear, PackedMatrix, exchange
+from tests.unit.quantization.small_model import float_model, save
+
+TOKENS = torch.arange(12).view(2, 6) % 11
+
+
+def dequantized(module, packed):
+    """The float model with its matrices replaced by what the packed ones stand for."""
+    with torch.no_grad():
+        for name, parameter in module.quantizable().items():
+            parameter.copy_(packed[name].dense())
+    return module
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_packed_model_computes_what_its_weights_stand_for(tied, tmp_path):
+    model = float_model(tie_word_embeddings=tied)
+    packed = quantization.quantize(model.quantizable(), "here")
+    save(model, packed, tmp_path)
+    loaded = quantization.load(tmp_path)
+    with torch.no_grad():
+        expected, _ = dequantized(model, packed)(TOKENS)
+        logits, _ = loaded(TOKENS)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_incremental_decoding_agrees(directory):
+    loaded = quantization.load(directory)
+    state = loaded.initial_state(2, 6)
+    with torch.no_grad():
+        steps = torch.cat([loaded(TOKENS[:, i : i + 1], state)[0] for i in range(6)], 1)
+        torch.testing.assert_close(steps, loaded(TOKENS)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_no_float_matrix_is_kept_and_tied_ones_are_shared(directory):
+    loaded = quantization.load(directory)
+    assert all(p.dim() == 1 and p.device.type == "cpu" for p in loaded.parameters())
+    assert not any(isinstance(m, nn.Linear | nn.Embedding) for m in loaded.modules())
+    floats = [b for b in loaded.buffers() if b.is_floating_point() and b.dim() == 2]
+    assert not floats
+
+
+def test_exchange_shares_one_matrix_between_tied_modules():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(7, 5), nn.Linear(5, 7)
+            self.head.weight = self.embed.weight
+
+    module = Tied()
+    packed = quantization.quantize({"w": module.embed.weight}, "here")["w"]
+    bias = module.head.bias
+    exchange(module, {module.embed.weight: packed})
+    assert module.embed.weight is module.head.weight is packed
+    hidden = module.embed(torch.tensor([3, 6]))
+    torch.testing.assert_close(module.head(hidden), hidden @ packed.dense().T + bias)
+
+
+def test_a_matrix_outside_the_known_modules_is_a_programmers_error():
+    module = nn.Module()
+    module.raw = nn.Parameter(torch.zeros(2, 3))
+    packed = PackedMatrix(ops.pack(torch.zeros(2, 3, dtype=torch.int8)), torch.zeros(2), 3)
+    with pytest.raises(ValueError, match="belongs to no"):
+        exchange(module, {module.raw: packed})
+
+
+def test_float32_and_bfloat16_inputs():
+    matrix = quantization.quantize({"w": torch.randn(6, 9, generator=torch.Generator().manual_seed(0))}, "here")["w"]
+    x = torch.randn(4, 9, generator=torch.Generator().manual_seed(1))
+    layer = PackedLinear(matrix, torch.ones(6))
+    torch.testing.assert_close(layer(x), x @ matrix.dense().T + 1)
+    assert layer(x.bfloat16()).dtype in (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(layer(x.bfloat16()).float(), layer(x), rtol=0.05, atol=0.05)
+
+
+def test_weights_that_are_not_finite_are_refused(model):
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 4] = float("nan")
+    with pytest.raises(UserError, match=r"^models/x: model.layers.1.mlp.up_proj.weight holds weights that are not finite"):
+        quantization.quantize(model.quantizable(), "models/x")
+
+
+def damaged(directory, change=None, config=None):
+    """Change the tensors or the configuration of a directory."""
+    path = directory / "model.safetensors"
+    if change:
+        tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+        change(tensors)
+        save_file(tensors, path)
+    if config:
+        content = json.loads((directory / "config.json").read_text())
+        config(content)
+        (directory / "config.json").write_text(json.dumps(content))
+
+
+NAME = "model.layers.0.mlp.up_proj.weight"
+
+TENSOR_FAULTS = {
+    f"{NAME}.codes is damaged": lambda t: t[f"{NAME}.codes"][2].fill_(255),
+    f"has no tensor {NAME}.scale": lambda t: t.pop(f"{NAME}.scale"),
+    r"scale is torch.float32 \[32\]": lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].float()}),
+    r"codes is torch.uint8 \[32, 5\]": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"][:, :5].contiguous()}),
+    r"codes is torch.int8": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"].view(torch.int8)}),
+    f"{NAME}.scale holds a number that is negative or not finite": lambda t: t[f"{NAME}.scale"].fill_(float("nan")),
+    "model.norm.weight is not there": lambda t: t.pop("model.norm.weight"),
+    r"extra is \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("message", TENSOR_FAULTS)
+def test_damaged_tensors_are_named(directory, message):
+    damaged(directory, TENSOR_FAULTS[message])
+    with pytest.raises(UserError, match=message) as caught:
+        quantization.load(directory)
+    assert str(directory / "model.safetensors") in str(caught.value) or str(directory / "config.json") in str(caught.value)
+
+
+CONFIG_FAULTS = {
+    "quant_method is None": lambda c: c.pop("quantization_config"),
+    "quant_method is 'gptq'": lambda c: c["quantization_config"].update(quant_method="gptq"),
+    "version is 2, but this program reads 1": lambda c: c["quantization_config"].update(version=2),
+    "matrices is None": lambda c: c["quantization_config"].update(matrices=None),
+    r"is \[32, -1\], not \[rows, columns\]": lambda c: c["quantization_config"]["matrices"].update({NAME: [32, -1]}),
+    r"is \[True, 3\], not": lambda c: c["quantization_config"]["matrices"].update({NAME: [True, 3]}),
+    r"codes is torch.uint8 \[32, 7\], but config.json asks": lambda c: c["quantization_config"]["matrices"].update({NAME: [32, 10**15]}),
+    r"is \[20, 32\] where the model's sizes ask for \[20, 40\]": lambda c: c.update(intermediate_size=40),
+    "describes no model that can be built": lambda c: c.update(hidden_size="big"),
+    "no section `quintet`": lambda c: c.pop("quintet"),
+    "there is no model family 'other'": lambda c: c["quintet"].update(family="other"),
+}
+
+
+@pytest.mark.parametrize("message", CONFIG_FAULTS)
+def test_damaged_configurations_are_named(directory, message):
+    damaged(directory, config=CONFIG_FAULTS[message])
+    with pytest.raises(UserError, match=message):
+        quantization.load(directory)
+
+
+def test_an_oversized_model_is_refused_without_its_memory(directory):
+    damaged(directory, config=lambda c: c.update(hidden_size=10**9))
+    with pytest.raises(UserError, match="where the model's sizes ask for"):
+        quantization.load(directory)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_files_are_refused(directory, keep):
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"model.safetensors is damaged"):
+        quantization.load(directory)
+
+
+def test_missing_files_are_named(directory):
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model.safetensors is missing"):
+        quantization.load(directory)
