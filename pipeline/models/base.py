@@ -25,6 +25,11 @@ class Model(nn.Module):
         """Every matrix by name, linears and embedding, tied ones once."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.dim() == 2}
 
+    def hidden_matrices(self) -> dict[str, nn.Parameter]:
+        """The matrices between embedding and output, which an optimizer may treat as maps from vectors to vectors."""
+        outer = {id(m.weight) for name, m in self.named_modules() if isinstance(m, nn.Embedding) or name == "lm_head"}
+        return {name: matrix for name, matrix in self.quantizable().items() if id(matrix) not in outer}
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

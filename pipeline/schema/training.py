@@ -10,14 +10,21 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Training(Block):
-    """One optimizer step sees `batch_size` x `accumulation` sequences."""
+    """One optimizer step sees `batch_size` x `accumulation` sequences; `epochs`, where it is given, sets the number of steps.
+
+    `optimizer: muon` takes Muon for the hidden matrices, at `muon_learning_rate`, and AdamW for the rest, at `learning_rate`. Zero turns
+    `gradient_clip`, `patience` (evaluations without improvement before an early stop) and `sample_every` off. `precision: bfloat16` lets
+    matrix products round their inputs where the processor gains by it. `loss_on` matters to arithmetic only.
+    """
 
     steps: Positive = 1000
+    epochs: Positive | None = None
     batch_size: Positive = 32
     accumulation: Positive = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: Rate = 3e-3
     muon_learning_rate: Rate = 0.02
+    muon_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     schedule: Literal["cosine", "wsd", "constant"] = "cosine"
     warmup_steps: Count = 100
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
@@ -31,11 +38,15 @@ class Training(Block):
     evaluate_every: Positive = 250
     patience: Count = 0
     sample_every: Count = 0
+    sample_tokens: Positive = 100
+    sample_temperature: Annotated[float, Field(ge=0)] = 0.8
     checkpoint_every: Positive = 100
     loss_on: Literal["answer", "all"] = "answer"
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Training":
-        if self.warmup_steps >= self.steps:
+        if self.epochs is None and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps})")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas = {list(self.betas)}: both must be at least 0 and below 1")
         return self

@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Stage:
     out: Staging
     """`stage.out(path)`: where to write an output for now."""
     events: tracking.EventLog
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+    """What to do once the outputs are published."""
     code: Fingerprints = field(default_factory=lambda: Fingerprints(sorted(PACKAGE.rglob("*.py"))))
 
     @property
@@ -95,6 +98,8 @@ def run(name: str, target: str | None) -> None:
             _guard(stage)
             out.publish()
             events.published(files.outputs)
+            for action in stage.afterwards:
+                action()
 
 
 def _check_target(name: str, target: str | None, full: Config) -> None:
