@@ -18,9 +18,9 @@ def say(text: str) -> None:
 
 
 class Bar:
-    """`with Bar("train shakespeare", total=2000, unit="steps") as bar: bar.advance(1, loss=1.9)`."""
+    """`with Bar("train shakespeare", total=2000, unit="steps") as bar: bar.advance(1, loss=1.9)`; `None` is an unknown total."""
 
-    def __init__(self, title: str, total: int, unit: str, start: int = 0) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, start: int = 0) -> None:
         self.title, self.total, self.unit, self.done, self.start = title, total, unit, start, start
         self.began = self.said = time.monotonic()
         self.text = ""
@@ -49,8 +49,9 @@ class Bar:
     def _line(self) -> None:
         self.said = time.monotonic()
         rate = (self.done - self.start) / max(self.said - self.began, 1e-9)
-        left = (self.total - self.done) / rate if rate else float("inf")
-        say(f"{self.title}: {self.done}/{self.total} {self.unit}  {self.text}  {_show(rate)} {self.unit}/s  ETA {left:.0f} s")
+        left = "?" if self.total is None or not rate else f"{(self.total - self.done) / rate:.0f} s"
+        total = "?" if self.total is None else self.total
+        say(f"{self.title}: {self.done}/{total} {self.unit}  {self.text}  {_show(rate)} {self.unit}/s  ETA {left}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.progress:

@@ -1,14 +1,20 @@
-"""Cleaning: play Markdown to the plain text of dialogue, lower-casing, white space."""
+"""Cleaning: play Markdown to the plain text of its dialogue, lower-casing, white space."""
 
+import html
 import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.schema.data import Cleaning
 
-_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!])")
-_SPEAKER = re.compile(r"\*\*(.+?)\*\*")
-_EMPHASIS = re.compile(r"(?<!\w)(?:_{1,2}|\*)(?=\S).*?\S?(?:_{1,2}|\*)(?!\w)", re.DOTALL)
+_BLOCK = re.compile(r"\n(?:[ \t]*\n)+")
+_SPEAKER = re.compile(r"^\*\*([^*\n]+)\*\*[ \t]*$", re.MULTILINE)
+_BRACKETED = re.compile(r"[_*]{0,2}\\?\[[^\[\]]*\][_*]{0,2}")
+_DIRECTION = re.compile(r"([_*]).*\1", re.DOTALL)
+_INLINE_DIRECTION = re.compile(r"(?<!\w)([_*])(?=\S)[^_*]+\1(?!\w)")
+_LIST = re.compile(r"[0-9]+\\?\. ")
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ET_CETERA = re.compile(r"& [cC]\b")
 
 
 def clean(text: str, cleaning: "Cleaning") -> str:
@@ -23,29 +29,37 @@ def clean(text: str, cleaning: "Cleaning") -> str:
 
 
 def normalize_whitespace(text: str) -> str:
-    """Runs of spaces become one, lines lose spaces at their ends, more than one empty line becomes one; ends with a newline."""
+    """One space between words, none at the ends of lines, at most one empty line together, one newline at the end."""
     lines = (" ".join(line.split()) for line in text.splitlines())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
+    stripped = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    return f"{stripped}\n" if stripped else ""
 
 
 def play_text(markdown: str) -> str:
-    """Speeches of a play in Markdown as "SPEAKER:", its lines, an empty line; headings and stage directions are left out."""
-    speeches: list[list[str]] = []
-    for block in re.split(r"\n[ \t]*\n", markdown):
-        block = _EMPHASIS.sub("", block) if not block.startswith("**") else block
-        lines = [line.strip() for line in block.strip().split("\n") if line.strip() and not line.startswith("#")]
-        if not lines:
-            continue
-        if speaker := _SPEAKER.match(lines[0]):
-            speeches.append([f"{_plain(speaker[1])}:"])
-            lines = [lines[0][speaker.end() :], *lines[1:]]
-        elif not speeches:
-            continue
-        speeches[-1] += [line for line in map(_plain, lines) if line]
-    return "\n".join("\n".join(speech) + "\n" for speech in speeches if len(speech) > 1)
+    """The dialogue of a play in Markdown, in the manner of Tiny Shakespeare: "SPEAKER:", the lines of the speech, an empty line.
+
+    Headings and stage directions (emphasised or bracketed text, and the numbered order of a procession) are left out, so a speech
+    that a direction interrupts goes on. Speeches without words are left out, and so is text before the first speaker.
+    """
+    _, *parts = _SPEAKER.split(markdown.replace("\r\n", "\n"))
+    speeches = []
+    for speaker, body in zip(parts[::2], parts[1::2], strict=True):
+        lines = [line for block in _BLOCK.split(body) for line in _spoken(block)]
+        if lines:
+            speeches.append("\n".join([f"{_plain(speaker).replace(':', '')}:", *lines]))
+    return "\n\n".join(speeches) + "\n"
+
+
+def _spoken(block: str) -> list[str]:
+    """The lines of a block that are said on the stage."""
+    words = _BRACKETED.sub("", block).strip()
+    if words.startswith("#") or _LIST.match(words) or _DIRECTION.fullmatch(words):
+        return []
+    lines = map(_plain, _INLINE_DIRECTION.sub("", words).split("\n"))
+    return [line for line in lines if line]
 
 
 def _plain(line: str) -> str:
-    """A line without emphasis, directions and escapes, with ASCII dashes."""
-    line = _EMPHASIS.sub("", line)
-    return " ".join(_ESCAPE.sub(r"\1", line).replace("—", "--").split())
+    """A line without escapes and entities, with ASCII dashes and single spaces."""
+    text = html.unescape(_ESCAPE.sub(r"\1", line)).replace("—", "--")
+    return " ".join(_ET_CETERA.sub("&c", text).split())

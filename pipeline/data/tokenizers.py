@@ -26,6 +26,17 @@ _CUT = re.compile(r"[A-Za-z](?= [A-Za-z])")
 Ids = npt.NDArray[np.int64]
 
 
+class UnknownCharacter(UserError):
+    """A character that the tokenizer has no id for."""
+
+    def __init__(self, text: str, position: int) -> None:
+        self.character = text[position]
+        super().__init__(
+            f"character {self.character!r} (U+{ord(self.character):04X}) at position {position + 1} is not in the tokenizer's alphabet: "
+            "remove it, have it in the training text, or set tokenizer.unknown to unk"
+        )
+
+
 class Tokenizer:
     """A trained tokenizer. Text that spells a special token is ordinary text; only the pipeline itself inserts the end-of-text token."""
 
@@ -33,7 +44,7 @@ class Tokenizer:
         self.backend = backend
         self.backend.encode_special_tokens = True
         self.vocab_size: int = backend.get_vocab_size()
-        self.eos = int(backend.token_to_id(END_OF_TEXT))
+        self.eos = _required(backend, END_OF_TEXT)
         self.unknown: int | None = backend.token_to_id(UNKNOWN)
         self._table = self._character_table()
 
@@ -47,7 +58,7 @@ class Tokenizer:
         return table
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; `UserError` naming character and position where one is unknown and there is no `<unk>`."""
+        """Ids of a text; `UnknownCharacter` names character and position where one is unknown and there is no `<unk>`."""
         return self.encode_array(text).tolist()
 
     def encode_array(self, text: str) -> Ids:
@@ -57,7 +68,7 @@ class Tokenizer:
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         ids = self._table[np.minimum(points, len(self._table) - 1)]
         if len(ids) and ids.min() < 0:
-            raise unknown_character(text, int(np.argmax(ids < 0)))
+            raise UnknownCharacter(text, int(np.argmax(ids < 0)))
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
@@ -81,13 +92,11 @@ class Tokenizer:
         io.write_json(settings, config | unknown)
 
 
-def unknown_character(text: str, position: int) -> UserError:
-    """The error for a character that the tokenizer has no id for."""
-    character = text[position]
-    return UserError(
-        f"character {character!r} (U+{ord(character):04X}) at position {position} is not in the tokenizer's alphabet: "
-        "remove it, add text that has it to the training split, or set the data set's tokenizer.unknown to unk"
-    )
+def _required(backend: Backend, token: str) -> int:
+    id = backend.token_to_id(token)
+    if id is None:
+        raise UserError(f"the tokenizer has no token {token!r}: run the stage that makes it again")
+    return int(id)
 
 
 def load(directory: Path) -> Tokenizer:

@@ -15,6 +15,7 @@ class PackageSource(Block):
     version: str
     sha256: Sha256
     include: str = "**/*.txt"
+    text_field: str = "text"
 
 
 class HttpSource(Block):
@@ -25,13 +26,15 @@ class HttpSource(Block):
     sha256: Sha256
     max_bytes: Positive = 1 << 30
     include: str = "**/*.txt"
+    text_field: str = "text"
 
 
 class LocalSource(Block):
-    """A file or folder on this machine: txt, md, jsonl or parquet."""
+    """A file or folder on this machine: txt, md, jsonl, parquet or an archive of such; `sha256` pins the content."""
 
     kind: Literal["local"]
     path: str
+    sha256: Sha256 | None = None
     include: str = "**/*"
     text_field: str = "text"
 
@@ -114,17 +117,21 @@ class TextDataset(Block):
 
 
 Operator = Literal["+", "-", "*", "//"]
+EXHAUSTIVE_LIMIT = 5_000_000
 
 
 class ArithmeticDataset(Block):
-    """Equations, generated: exhaustively over the operand range, or sampled in balance over lengths and carries."""
+    """Equations, generated: exhaustively over the operand range, or sampled in balance over lengths and carries.
+
+    All equations with the same operands, in whatever order and under whatever operators, lie in one split.
+    """
 
     kind: Literal["arithmetic"]
     operators: tuple[Operator, ...] = Field(default=("+", "-"), min_length=1, strict=False)
     minimum: int = 0
     maximum: int = 100
     operands: Annotated[int, Field(ge=2, le=8)] = 2
-    allowed_digits: str = "0123456789"
+    allowed_digits: Annotated[str, Field(pattern="^[0-9]+$")] = "0123456789"
     sampling: Literal["exhaustive", "balanced"] = "exhaustive"
     negative_results: bool = True
     examples: Count = 0
@@ -134,8 +141,15 @@ class ArithmeticDataset(Block):
     def _is_possible(self) -> "ArithmeticDataset":
         if self.minimum > self.maximum:
             raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
-        if self.sampling == "balanced" and self.examples == 0:
-            raise ValueError("balanced sampling needs examples: the number of equations to draw")
+        if len(set(self.operators)) < len(self.operators):
+            raise ValueError(f"operators = {list(self.operators)} names one twice: name each once")
+        if self.split.method != "documents":
+            raise ValueError("split.method must be documents: equations with the same operands must not be torn apart")
+        if (self.sampling == "balanced") != (self.examples > 0):
+            raise ValueError("sampling: balanced needs examples, the number of equations to draw, and nothing else takes it")
+        count = (self.maximum - self.minimum + 1) ** self.operands * len(self.operators) ** (self.operands - 1)
+        if self.sampling == "exhaustive" and count > EXHAUSTIVE_LIMIT:
+            raise ValueError(f"these are {count} equations, more than {EXHAUSTIVE_LIMIT}: narrow the range, or set sampling: balanced")
         return self
 
 

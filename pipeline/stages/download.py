@@ -1,12 +1,14 @@
 """Stage `download`: raw documents and where they are from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pipeline import io, paths
 from pipeline.data import documents
 from pipeline.data.arithmetic import generate
 from pipeline.data.documents import Document
 from pipeline.data.sources import Fetched, fetch
+from pipeline.progress import Bar
 from pipeline.schema.data import ArithmeticDataset
 from pipeline.stages.runner import Stage
 
@@ -15,15 +17,20 @@ def run(stage: Stage) -> None:
     """Write documents.jsonl and source.json."""
     block = stage.config.datasets[stage.dataset]
     folder = paths.raw(stage.dataset)
-    generated = isinstance(block, ArithmeticDataset)
-    fetched = (
-        Fetched(_equations(block, stage.config.seed), {"kind": "generated"})
-        if generated
-        else fetch(block.source, paths.private() / "downloads")
-    )
-    totals = documents.write(stage.out(folder / "documents.jsonl"), fetched.documents, ordered=not generated)
+    fetched = _generated(block, stage.config.seed) if block.kind == "arithmetic" else fetch(block.source, paths.private() / "downloads")
+    with Bar(f"download {stage.dataset}", fetched.expected, "documents") as bar:
+        totals = documents.write(
+            stage.out(folder / "documents.jsonl"), _counted(fetched.documents, bar), ordered=block.kind != "arithmetic"
+        )
     io.write_json(stage.out(folder / "source.json"), fetched.provenance | totals._asdict())
 
 
-def _equations(block: ArithmeticDataset, seed: int) -> Iterator[Document]:
-    return (Document(text.partition("=")[0], text) for text in generate(block, seed))
+def _generated(block: ArithmeticDataset, seed: int) -> Fetched:
+    equations = (Document(text.partition("=")[0], text) for text in generate(block, seed))
+    return Fetched(equations, {"kind": "generated"}, block.examples or None)
+
+
+def _counted(items: Iterable[Any], bar: Bar) -> Iterator[Any]:
+    for item in items:
+        yield item
+        bar.advance(1)

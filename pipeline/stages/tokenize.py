@@ -1,10 +1,10 @@
 """Stage `tokenize`: cleaned, split and tokenized data, ready for training."""
 
 from pathlib import Path
+from typing import Any
 
 from pipeline import io, paths
 from pipeline.data import language, problems, ready
-from pipeline.schema.data import TextDataset
 from pipeline.stages.runner import Stage
 
 
@@ -16,7 +16,7 @@ def run(stage: Stage) -> None:
     def out(name: str) -> Path:
         return stage.out(folder / name)
 
-    prepare = language.prepare if isinstance(block, TextDataset) else problems.prepare
+    prepare: Any = language.prepare if block.kind == "text" else problems.prepare
     summary = prepare(stage.dataset, raw / "documents.jsonl", block, stage.config.seed, out)
     files = {split: out(f"{split}.safetensors") for split in paths.SPLITS}
     io.write_json(out("dataset.json"), ready.finish(summary, files, io.read_json(raw / "source.json")))

@@ -1,44 +1,43 @@
-"""Generating equations: all of a range, or a sample in balance over lengths and carries."""
+"""Generating equations: all of a range, or a sample in balance over lengths and carries; and the codec for them."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.data.arithmetic.balanced import sample
 from pipeline.data.arithmetic.codec import Codec
-from pipeline.data.arithmetic.equations import Equation, value
+from pipeline.data.arithmetic.equations import Equation
+from pipeline.data.arithmetic.rules import answer, numbers
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.schema.data import ArithmeticDataset
 
+Range = tuple[int, int]
+
 
 def generate(block: "ArithmeticDataset", seed: int) -> Iterator[str]:
-    """Equations such as `12+34=46`, none twice, in an order that is a function of the block and the seed."""
-    allowed = set(block.allowed_digits)
-    numbers = [number for number in range(block.minimum, block.maximum + 1) if set(str(abs(number))) <= allowed]
+    """Equations such as `12+34=46`, none twice, in an order that is a function of block and seed; raises `UserError` if there are none."""
+    equations = sample(block, seed) if block.sampling == "balanced" else _all(block)
+    first = next(equations, None)
+    if first is None:
+        raise UserError(f"no equation has operands {block.minimum}..{block.maximum} and digits {block.allowed_digits}: widen either")
+    return itertools.chain([first], equations)
+
+
+def _all(block: "ArithmeticDataset") -> Iterator[str]:
     signs = list(itertools.product(block.operators, repeat=block.operands - 1))
-    for operands in itertools.product(numbers, repeat=block.operands):
+    for operands in itertools.product(numbers(block), repeat=block.operands):
         for operators in signs:
-            if (answer := _answer(block, operands, operators, allowed)) is not None:
-                yield f"{Equation(operands, operators).problem}={answer}"
-
-
-def _answer(block: "ArithmeticDataset", operands: Sequence[int], operators: Sequence[str], allowed: set[str]) -> int | None:
-    try:
-        answer = value(operands, operators)
-    except ZeroDivisionError:
-        return None
-    if answer < 0 and not block.negative_results:
-        return None
-    return answer if set(str(abs(answer))) <= allowed else None
+            result = answer(block, operands, operators)
+            if result is not None:
+                yield f"{Equation(operands, operators).problem}={result}"
 
 
 def codec_for(block: "ArithmeticDataset") -> Codec:
     """The codec for all problems of a block."""
     low, high = answer_range(block.operators, block.minimum, block.maximum, block.operands)
     return Codec(block.operators, block.operands, block.minimum, block.maximum, low if block.negative_results else max(low, 0), high)
-
-
-Range = tuple[int, int]
 
 
 def answer_range(operators: Sequence[str], minimum: int, maximum: int, operands: int) -> Range:

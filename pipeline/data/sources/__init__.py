@@ -13,6 +13,8 @@ class Fetched(NamedTuple):
 
     documents: Iterator[Document]
     provenance: dict[str, Any]
+    expected: int | None = None
+    """How many documents there are at most, where that is known before."""
 
 
 def fetch(source: Any, downloads: Path) -> Fetched:

