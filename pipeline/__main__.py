@@ -103,6 +103,14 @@ def schema() -> None:
     presets.write_schema()
 
 
+@app.command(epilog="Example: python -m pipeline ui --port 5001")
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
+    """Serve MLflow's pages of all runs, until Ctrl-C."""
+    from pipeline.apps import ui
+
+    ui.serve(port)
+
+
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 130 for Ctrl-C; a crash keeps its trace."""
     try:

@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from pipeline.errors import UserError
 from pipeline.progress import say
@@ -23,6 +25,7 @@ LONGEST_PAUSE = 30.0
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # repeating is done here, where it is noticed that the stage has ended
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -38,7 +41,7 @@ def follow(log: Path, parent: int) -> None:
     sink, failures = None, 0
     while sink is None or not sink.ended:
         try:
-            sink = sink or _sink(_store(), log)
+            sink = sink or _sink(open_store(), log)
             sink.drain()
             failures = 0
         except Exception as error:  # a store may fail in any way, and none of them may matter to the stage
@@ -73,7 +76,8 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _store() -> "Store":
+def open_store() -> "Store":
+    """The MLflow store; raises MLflow's or SQLAlchemy's errors."""
     for name, value in ENVIRONMENT.items():  # MLflow reads them when it is imported
         os.environ.setdefault(name, value)
     from pipeline.tracking.store import Store
@@ -94,7 +98,7 @@ def replay() -> None:
     """Bring every event log that is not completely in the store into it; raises `UserError` when the store cannot be reached."""
     logs = sorted(location.logs().glob("*.jsonl"))
     try:
-        store = _store()
+        store = open_store()
         sent = sum(_replay(store, log) for log in logs)
         _close_what_was_killed(store, logs)
     except UserError:
@@ -103,7 +107,7 @@ def replay() -> None:
         raise UserError(
             f"MLflow's store {location.uri()} does not answer ({_first_line(error)}): start it, or set MLFLOW_TRACKING_URI"
         ) from None
-    say(f"{len(logs)} event logs, {sent} of them were not completely in {location.uri()} and are now")
+    say(f"{location.uri()} has all {len(logs)} event logs: {sent} of them were not there, or not completely")
 
 
 def _replay(store: "Store", log: Path) -> bool:
@@ -116,7 +120,7 @@ def _replay(store: "Store", log: Path) -> bool:
 
 def _close_what_was_killed(store: "Store", logs: list[Path]) -> None:
     """Mark runs whose last training was killed, so that the UI does not show them running for ever."""
-    last = {}
+    last: dict[str, list[dict[str, Any]]] = {}
     for log in logs:
         events, _ = read(log)
         about = batch.head(events)
@@ -128,13 +132,11 @@ def _close_what_was_killed(store: "Store", logs: list[Path]) -> None:
             store.set_status(run.info.run_id, "KILLED", batch.milliseconds(events[-1]))
 
 
-def _is_gone(begin: dict[str, object]) -> bool:
+def _is_gone(begin: dict[str, Any]) -> bool:
     """Whether the process that wrote a `begin` event no longer runs; of another host's nothing is known."""
-    import psutil
-
     if begin["host"] != socket.gethostname():
         return False
     try:
-        return psutil.Process(int(str(begin["pid"]))).create_time() > float(str(begin["time"]))
+        return psutil.Process(begin["pid"]).create_time() > float(begin["time"])
     except psutil.NoSuchProcess:
         return True

@@ -10,8 +10,9 @@ a store that is slow, locked or down never changes a result: what did not arrive
     follower.py  the child process, as the stage sees it: start, wait for a bounded time
     location.py  where the store is
     batch.py     events -> MLflow's metrics, parameters, tags, inputs and artifacts (a pure function)
-    store.py     the MLflow store (only here and in sink.py is mlflow imported)
+    store.py     the MLflow store (mlflow is imported here only)
     sink.py      one log's way into its run: what is new, once, with retries
+    view.py      which columns the UI's table of runs shows
     pictures.py  curves of published CSV files as PNG
 """
 

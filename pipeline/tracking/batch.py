@@ -110,8 +110,11 @@ def _text(value: Any) -> str:
 
 
 def figures(stage: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The main numbers of metrics/MODEL/STAGE.json as `section/name`; `evaluate` names its own sections (float, quantized, ...)."""
-    prefix = () if stage == "evaluate" else (stage,)
+    """The main numbers of metrics/MODEL/STAGE.json as `section/name`: `float/loss`, `quantized/bits_per_weight`, `onnx/kl_divergence`.
+
+    The sections of `train` are the splits, whose names the curves have already: they stand below `trained`.
+    """
+    prefix = ("trained",) if stage == "train" else ()
     for path, value in _leaves(values, ()):
         if len(path) <= DEPTH:
             yield "/".join((*prefix, *path)), value

@@ -15,7 +15,7 @@ from pipeline.tracking import location, origin, system
 from pipeline.tracking.follower import Follower
 
 ATTACHED = (paths.METRICS, paths.PLOTS)
-"""Published files below these are attached to the MLflow run without a stage's asking."""
+"""Published files below these are attached to the MLflow run without a stage's asking, and so are model cards."""
 
 
 class EventLog:
@@ -76,7 +76,8 @@ class EventLog:
             if path.suffix == ".json" and paths.METRICS in path.parents:
                 self.emit("results", stage=path.stem, values=read_json(path))
         attached = [(path, path.parts[0]) for path in outputs if any(folder in path.parents for folder in ATTACHED)]
-        for path, folder in [*attached, *self.attachments]:
+        cards = [(card, "model_card") for path in outputs if path.is_dir() for card in sorted(path.rglob("README.md"))]
+        for path, folder in [*attached, *cards, *self.attachments]:
             self.emit("artifact", path=str(path), folder=folder, sha256=sha256(path))
 
     def end(self, status: str, reason: str = "") -> None:

@@ -3,8 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from mlflow.entities import Run
-
 from pipeline.io import sha256
 from pipeline.tracking import batch as batches
 from pipeline.tracking import pictures
@@ -12,21 +10,28 @@ from pipeline.tracking.batch import Attachment, Head, Point
 from pipeline.tracking.events import read
 from pipeline.tracking.store import MARK, Store
 
+DESCRIPTION = "mlflow.note.content"
+"""Tag whose Markdown the UI shows as a run's description."""
+
 
 class Sink:
-    """`drain()` sends what the log has gained. A drain that fails half-way is repeated whole: all of it is idempotent."""
+    """`drain()` sends what the log has gained. A drain that fails half-way is repeated whole: all of it is idempotent.
+
+    `position` says how many bytes of the log are in the store, `ended` whether its last event is.
+    """
 
     def __init__(self, store: Store, log: Path, about: Head) -> None:
         self.store, self.log, self.about = store, log, about
         run = store.open(about)
         self.run_id: str = run.info.run_id
-        self.position = position(run, log)
+        self.position = int(run.data.tags.get(MARK + log.stem, 0))
         self.parameters = dict(run.data.params)
         self.history = store.history(run)
-        self.ended = False
+        events, size = read(log)
+        self.ended = self.position == size and events[-1]["event"] == "end"
 
     def drain(self) -> int:
-        """Send the events since `position`; returns their number. `ended` says afterwards whether the log's last event is in the store."""
+        """Send the events since `position`; returns their number."""
         events, reached = read(self.log, self.position)
         if not events:
             return 0
@@ -39,7 +44,7 @@ class Sink:
             f"changed.{n}": v for n, v in batch.parameters.items() if self.parameters.get(n, v) != v
         }  # MLflow's parameters are for ever
         self.store.log(self.run_id, points, new, batch.tags | changed)
-        self.store.attach(self.run_id, batch)
+        self.store.describe(self.run_id, batch)
         for attachment in batch.attachments:
             self._attach(attachment)
         if batch.ended:
@@ -61,13 +66,16 @@ class Sink:
         if not path.exists() or sha256(path) != attachment.sha256:
             print(f"{path} is not what it was when {self.log.name} was written: it is not attached")
             return
-        attach = self.store.client.log_artifacts if path.is_dir() else self.store.client.log_artifact
-        attach(self.run_id, str(path), attachment.folder or None)
-        with tempfile.TemporaryDirectory() as folder:
-            for picture in pictures.draw(path, Path(folder)):
-                self.store.client.log_artifact(self.run_id, str(picture), attachment.folder or None)
+        self.store.attach(self.run_id, path, attachment.folder)
+        if path.name == "README.md":
+            self.store.log(self.run_id, [], {}, {DESCRIPTION: _without_header(path.read_text(encoding="utf-8"))})
+        if path.suffix == ".csv":
+            with tempfile.TemporaryDirectory() as folder:
+                for picture in pictures.draw(path, Path(folder)):
+                    self.store.attach(self.run_id, picture, attachment.folder)
 
 
-def position(run: Run, log: Path) -> int:
-    """How many bytes of a log are in its run."""
-    return int(run.data.tags.get(MARK + log.stem, 0))
+def _without_header(card: str) -> str:
+    """A model card's Markdown without the YAML between two `---` that begins it."""
+    parts = card.split("---\n", 2)
+    return parts[2].strip() if len(parts) == 3 and not parts[0] else card

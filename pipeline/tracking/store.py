@@ -8,7 +8,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.tracking import MlflowClient
 
 from pipeline import paths
-from pipeline.tracking import location
+from pipeline.tracking import location, view
 from pipeline.tracking.batch import Batch, Head, Point
 
 CHUNK = 90
@@ -35,10 +35,8 @@ class Store:
         found = self.client.get_experiment_by_name(location.EXPERIMENT)
         if found:
             return str(found.experiment_id)
-        kind = {
-            "mlflow.experimentKind": "custom_model_development"
-        }  # opens on the table of runs, not on the page for language-model traces
-        return str(self.client.create_experiment(location.EXPERIMENT, artifact_location=location.artifacts(), tags=kind))
+        tags = dict([view.tag(), ("mlflow.experimentKind", "custom_model_development")])  # not language-model traces, the UI's other half
+        return str(self.client.create_experiment(location.EXPERIMENT, artifact_location=location.artifacts(), tags=tags))
 
     def find(self, training_key: str, view: int = ViewType.ACTIVE_ONLY) -> Run | None:
         """The oldest run of a training key."""
@@ -78,7 +76,12 @@ class Store:
             some = slice(i, i + CHUNK)
             self.client.log_batch(run_id, metrics[some], entries[0][some], entries[1][some])
 
-    def attach(self, run_id: str, batch: Batch) -> None:
+    def attach(self, run_id: str, path: Path, folder: str) -> None:
+        """A file or folder as artifact; one of the same name is replaced."""
+        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        log(run_id, str(path), folder or None)
+
+    def describe(self, run_id: str, batch: Batch) -> None:
         """Data-set inputs and texts."""
         if batch.datasets:
             self.client.log_inputs(run_id, [_input(dataset) for dataset in batch.datasets])
