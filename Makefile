@@ -36,7 +36,7 @@ lint: build ## Check form, types and both graphs' style
 	ruff check .
 	ruff format --check --quiet .
 	mypy
-	snakefmt --check --quiet Snakefile workflow
+	snakefmt --check Snakefile workflow
 	snakemake --lint 2>&1 | tail -n 1
 
 bench: build ## Measure what the README states about speed

@@ -191,9 +191,7 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        parameters=parameters(
-            "seed", "models.{model}.dataset", "models.{model}.evaluation"
-        ),
+        parameters=parameters("seed", "models.{model}.dataset", "models.{model}.evaluation"),
     shell:
         "python -m pipeline evaluate {wildcards.model} > {log} 2>&1"
 

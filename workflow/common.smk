@@ -18,8 +18,6 @@ WEIGHTS = [
 
 # The code that runs in every stage, and what each stage adds; a folder stands for all of its sources.
 CORE = [
-    "pipeline/__init__.py",
-    "pipeline/__main__.py",
     "pipeline/config.py",
     "pipeline/errors.py",
     "pipeline/io.py",
@@ -35,39 +33,73 @@ CORE = [
     "pipeline/tracking/origin.py",
     "pipeline/tracking/system.py",
 ]
+MODEL = [
+    "pipeline/models/__init__.py",
+    "pipeline/models/base.py",
+    "pipeline/models/{family}.py",
+]
+NATIVE = [
+    "pipeline/ops",
+    "native/CMakeLists.txt",
+    "native/bindings",
+    "native/cmake",
+    "native/include",
+    "native/src",
+]
 CODE = {
-    "download": ["pipeline/data"],
-    "tokenize": ["pipeline/data"],
+    "download": [
+        "pipeline/data/__init__.py",
+        "pipeline/data/arithmetic",
+        "pipeline/data/documents.py",
+        "pipeline/data/sources",
+        "pipeline/data/tokenizers.py",
+    ],
+    "tokenize": [
+        "pipeline/data/__init__.py",
+        "pipeline/data/arithmetic",
+        "pipeline/data/cleaning.py",
+        "pipeline/data/documents.py",
+        "pipeline/data/language.py",
+        "pipeline/data/problems.py",
+        "pipeline/data/ready.py",
+        "pipeline/data/shards.py",
+        "pipeline/data/splits.py",
+        "pipeline/data/tokenizers.py",
+    ],
     "train": [
-        "pipeline/data",
-        "pipeline/training",
-        "pipeline/rng.py",
-        "pipeline/models/__init__.py",
-        "pipeline/models/base.py",
+        *MODEL,
+        "pipeline/data/__init__.py",
+        "pipeline/data/arithmetic",
+        "pipeline/data/sampler.py",
+        "pipeline/data/shards.py",
+        "pipeline/data/tokenizers.py",
         "pipeline/models/generation.py",
-        "pipeline/models/{family}.py",
+        "pipeline/rng.py",
+        "pipeline/training",
     ],
     "quantize": [
+        *MODEL,
+        *NATIVE,
         "pipeline/quantization",
-        "pipeline/models/__init__.py",
-        "pipeline/models/base.py",
-        "pipeline/models/{family}.py",
+        "pipeline/rng.py",
     ],
     "convert": [
-        "pipeline/quantization",
+        *MODEL,
+        *NATIVE,
         "pipeline/conversion",
-        "pipeline/models/__init__.py",
-        "pipeline/models/base.py",
-        "pipeline/models/{family}.py",
+        "pipeline/quantization",
+        "pipeline/rng.py",
     ],
     "evaluate": [
-        "pipeline/quantization",
+        *MODEL,
+        *NATIVE,
         "pipeline/evaluation",
-        "pipeline/models/__init__.py",
-        "pipeline/models/base.py",
-        "pipeline/models/{family}.py",
+        "pipeline/quantization",
+        "pipeline/rng.py",
     ],
-    "report": ["pipeline/evaluation"],
+    "report": [
+        "pipeline/evaluation",
+    ],
 }
 
 
@@ -75,30 +107,18 @@ def code(stage):
     """Input function: every file of the stage's code."""
 
     def files(wildcards):
-        family = (
-            config["models"][wildcards.model]["family"]
-            if "model" in wildcards.keys()
-            else ""
-        )
+        family = config["models"][wildcards.model]["family"] if "model" in wildcards.keys() else ""
         listed = [f"pipeline/stages/{stage}.py", *CORE, *CODE[stage]]
-        return [
-            str(file)
-            for entry in listed
-            for file in sources(Path(entry.format(family=family)))
-        ]
+        return [str(file) for entry in listed for file in sources(Path(entry.format(family=family)))]
 
     return files
 
 
 def sources(path):
-    """A file itself, or all sources below a folder."""
+    """A file itself, or all files below a folder."""
     if not path.is_dir():
         return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and file.suffix in {".py", ".cpp", ".hpp", ".cu", ".txt"}
-    )
+    return sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
 def parameters(*keys):
@@ -106,10 +126,7 @@ def parameters(*keys):
 
     def values(wildcards):
         names = [key.format(**dict(wildcards)) for key in keys]
-        return [
-            f"{name} = {json.dumps(reduce(dict.get, name.split('.'), config), sort_keys=True)}"
-            for name in names
-        ]
+        return [f"{name} = {json.dumps(reduce(dict.get, name.split('.'), config), sort_keys=True)}" for name in names]
 
     return values
 
