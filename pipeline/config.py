@@ -80,8 +80,9 @@ def explain(error: ValidationError, data: Any) -> str:
         case "missing":
             return f"{key} is missing: add it{more}"
         case "value_error":
+            block = ".".join(str(part) for part in _real_location((*first["loc"], ""), data)[:-1])
             message = first["msg"].removeprefix("Value error, ")
-            return f"{key + ': ' if key else ''}{message}{more}"
+            return f"{block + ': ' if block else ''}{message}{more}"
     if first["type"] == "union_tag_invalid":
         context = first["ctx"]
         tag = context["discriminator"].strip("'")

@@ -1,8 +1,12 @@
 """Fixtures of the tests that run the whole pipeline; they share two runs of the preset `smoke`, one under each runner."""
 
+import hypothesis
 import pytest
 
 from tests.workspace import Workspace, clone
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 # Everything that differs between two people's machines and must not reach a result.
 HERE = {"TZ": "UTC", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}
