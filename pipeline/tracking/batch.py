@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from pipeline.config import flatten
 
 DEPTH = 2
-"""Figures of metrics/*.json deeper than this (a table by operator and digits) stay in the attached file, or they would drown the rest."""
+"""Figures of metrics/*.json that lie deeper (a table by operator and digits) stay in the attached file, or they would drown the rest."""
+
+COMPARED = ("float", "quantized")
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
@@ -110,14 +112,14 @@ def _text(value: Any) -> str:
 
 
 def figures(stage: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The main numbers of metrics/MODEL/STAGE.json as `section/name`: `float/loss`, `quantized/bits_per_weight`, `onnx/kl_divergence`.
+    """The main numbers of metrics/MODEL/STAGE.json: `float/loss`, `quantized/bits_per_weight`, `onnx.kl_divergence`, `trained.parameters`.
 
-    The sections of `train` are the splits, whose names the curves have already: they stand below `trained`.
+    The UI draws a section of charts for what stands before a `/`, by the alphabet, and one for all other names below them: the two models that
+    are to be compared come first, then the curves (`train/`, `validation/`), then the rest. Six digits are enough to read.
     """
-    prefix = ("trained",) if stage == "train" else ()
-    for path, value in _leaves(values, ()):
-        if len(path) <= DEPTH:
-            yield "/".join((*prefix, *path)), value
+    for path, value in _leaves({"trained": values} if stage == "train" else values, ()):
+        if len(path) == DEPTH:
+            yield ("/" if path[0] in COMPARED else ".").join(path), float(f"{value:.6g}") if value % 1 else value
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:

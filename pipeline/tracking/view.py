@@ -15,15 +15,19 @@ METRICS = (
     "quantized/bits_per_weight",
     "quantized/weight_snr_db",
     "quantized/bytes",
-    "trained/parameters",
+    "trained.parameters",
 )
 PARAMETERS = ("training.learning_rate", "training.steps", "training.batch_size", "architecture.hidden_size", "quantization.method")
+
+PADDING, LETTER = 40, 7
+"""Width of a column in pixels, so that its name can be read."""
 
 
 def tag() -> tuple[str, str]:
     """Name and value of the experiment's tag that holds the view."""
     columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in PARAMETERS]
-    state = {"selectedColumns": columns}
+    widths = {column: PADDING + LETTER * len(column.split("`")[1]) for column in columns}
+    state = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
     return f"mlflow.sharedViewState.{ID}", json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
 
 
