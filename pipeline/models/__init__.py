@@ -57,13 +57,15 @@ def load(directory: Path) -> Model:
     if wrong:
         name = wrong[0]
         found, asked = _shape(state, name), _shape(expected, name)
-        raise UserError(f"{directory}/model.safetensors: {name} is {found} where config.json asks for {asked}: train again")
+        raise UserError(
+            f"{directory}/model.safetensors: config.json asks for {name} to be {asked}, but it is {found}: train the model again"
+        )
     module.load_state_dict(state)
     return module.eval()
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
-    return f"of shape {list(tensors[name].shape)}" if name in tensors else "no tensor"
+    return f"of shape {list(tensors[name].shape)}" if name in tensors else "absent"
 
 
 def read_config(directory: Path) -> dict[str, Any]:

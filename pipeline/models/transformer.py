@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from pipeline import rng
 from pipeline.models.base import Model
 
+SHORT = 256
+"""Up to this context, attention without a cache is written out on a CPU: torch's fused kernel is several times slower there where it takes
+its products from oneDNN (see `training.devices.products`), and the scores of so few tokens need little memory."""
+
 
 @dataclass
 class Cache:
@@ -53,6 +57,7 @@ class Attention(nn.Module):
         width, self.head_dim, eps = config["hidden_size"], config["head_dim"], config["rms_norm_eps"]
         heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
         self.layer, self.grouped = layer, heads != groups
+        self.written_out = not self.grouped and config["max_position_embeddings"] <= SHORT
         self.q_proj = nn.Linear(width, heads * self.head_dim, bias=False)
         self.k_proj = nn.Linear(width, groups * self.head_dim, bias=False)
         self.v_proj = nn.Linear(width, groups * self.head_dim, bias=False)
@@ -66,7 +71,11 @@ class Attention(nn.Module):
         v = v.transpose(1, 2)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        out = F.scaled_dot_product_attention(q, k, v, **_causal(q.shape[2], k.shape[2], q.device), enable_gqa=self.grouped)
+            out = F.scaled_dot_product_attention(q, k, v, **_causal(q.shape[2], k.shape[2], q.device), enable_gqa=self.grouped)
+        elif self.written_out and q.device.type == "cpu":
+            out = attend(q, k, v)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
     def _heads(self, x_BTE: Tensor) -> Tensor:
@@ -80,6 +89,14 @@ def _causal(new: int, total: int, device: torch.device) -> dict[str, Any]:
     if new == total:
         return {"is_causal": True}
     return {"attn_mask": torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)}
+
+
+def attend(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor) -> Tensor:
+    """Causal attention written out, softmax(q kᵀ / sqrt(K) + mask) v: the same as torch's."""
+    batch, heads, length, channels = q_BHTK.shape
+    mask = q_BHTK.new_full((length, length), -torch.inf).triu(1)
+    scores = torch.baddbmm(mask, q_BHTK.flatten(0, 1), k_BHTK.flatten(0, 1).mT, alpha=channels**-0.5)
+    return torch.bmm(scores.softmax(-1), v_BHTK.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
 def rotate(x_BTHK: Tensor, cosine_T1K: Tensor, sine_T1K: Tensor) -> Tensor:
