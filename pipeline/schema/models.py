@@ -6,9 +6,10 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from pipeline.schema.base import Block, Count, Name, Positive
 from pipeline.schema.families import FAMILIES, Family
+from pipeline.schema.formats import FORMATS, refusal
 from pipeline.schema.training import Training
 
-Format = Literal["huggingface", "onnx"]
+Format = Annotated[str, WithJsonSchema({"type": "string", "enum": list(FORMATS)})]
 Architecture = Annotated[Any, WithJsonSchema({"anyOf": [family.model_json_schema() for family in FAMILIES.values()]})]
 
 
@@ -20,11 +21,15 @@ class Quantization(Block):
 
 
 class Evaluation(Block):
-    """How the finished model is judged: `problems` = 0 takes the whole split; samples are drawn from `prompt`."""
+    """How the finished model and its exports are judged, all on the same part of the test split; samples go on from `prompt`."""
 
     problems: Count = 0
+    """Problems of arithmetic, evenly spread over the split; 0 takes all."""
+    windows: Count = 0
+    """Windows of text, evenly spread over the split; 0 takes all."""
     batch_size: Positive = 256
-    prompt: str = "\n"
+    """Problems decoded at a time."""
+    prompt: Annotated[str, Field(min_length=1)] | None = None
     new_tokens: Positive = 300
     temperature: Annotated[float, Field(ge=0)] = 0.8
     top_k: Count = 0
@@ -48,3 +53,11 @@ class Model(Block):
         """Read `architecture` by its family's class, so that its mistakes are named with their full key."""
         family = info.data.get("family")
         return FAMILIES[family].model_validate(value) if family in FAMILIES else value
+
+    @field_validator("formats")
+    @classmethod
+    def _hold_the_family(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in value:
+            if "family" in info.data and (sentence := refusal(info.data["family"], name)):
+                raise ValueError(sentence)
+        return value

@@ -1,0 +1,37 @@
+"""Stage `convert`: the quantized model in each of its formats, read back in the format's own runtime and compared."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline import conversion, io, models, paths, quantization
+from pipeline.conversion import huggingface, parity, weights
+from pipeline.conversion.prompts import Prompts, take
+from pipeline.models.base import Model
+from pipeline.progress import say
+from pipeline.stages.runner import Stage
+
+
+def run(stage: Stage) -> None:
+    """Write exports/M/FORMAT and metrics/M/convert.json; raises `parity.ParityError` for an export that is not the model it was made of."""
+    torch.set_num_threads(1)
+    name, ready = str(stage.target), paths.ready(stage.dataset)
+    source = conversion.Source(name, paths.quantized(name), ready)
+    quantized, dense = quantization.load(source.model), weights.dense(source.model)
+    stage.events.run(dense.config["quintet"]["training_key"])
+    converters = {format: conversion.converter(dense.config["quintet"]["family"], format) for format in stage.model.formats}
+    prompts = take(ready, dense.config)
+    figures = {"model_directory": _compare(models.load(paths.model(name)), huggingface, paths.model(name), prompts)}
+    stage.out(paths.exports(name)).mkdir()
+    for format, converter in converters.items():
+        folder = stage.out(paths.exports(name) / format)
+        converter.export(dense, source, folder)
+        figures[format] = _compare(quantized, converter, folder, prompts)
+    io.write_json(stage.out(paths.metrics(name, "convert")), figures)
+
+
+def _compare(reference: Model, converter: conversion.Converter, folder: Path, prompts: Prompts) -> dict[str, float]:
+    found = parity.compare(reference, converter.load(folder), prompts)
+    say(f"{folder}: logits within {found.max_logit_difference:.2g}, {found.greedy_equal:.0%} of greedy continuations equal")
+    parity.require(found, converter.BOUNDS, str(folder))
+    return {**found._asdict(), "bytes": (folder / converter.WEIGHTS).stat().st_size}
