@@ -1,0 +1,1 @@
+"""Data: where text comes from, how it is cleaned, split and tokenized, and how training reads it."""

@@ -47,7 +47,7 @@ def play_text(markdown: str) -> str:
         lines = [line for block in _BLOCK.split(body) for line in _spoken(block)]
         if lines:
             speeches.append("\n".join([f"{_plain(speaker).replace(':', '')}:", *lines]))
-    return "\n\n".join(speeches) + "\n"
+    return "\n\n".join(speeches) + "\n" if speeches else ""
 
 
 def _spoken(block: str) -> list[str]:

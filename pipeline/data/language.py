@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.data import documents, duplicates, shards, splits, tokenizers
 from pipeline.data.cleaning import clean
 from pipeline.data.documents import Document
+from pipeline.data.ready import empty
 from pipeline.data.tokenizers import Tokenizer
 from pipeline.errors import UserError
 from pipeline.paths import SPLITS
@@ -85,6 +86,8 @@ def fit(block: TextDataset, training_texts: Iterable[str]) -> Tokenizer:
             alphabet: set[str] = set()
             for text in training_texts:
                 alphabet.update(text)
+            if not alphabet:
+                raise empty("train")
             return tokenizers.characters(alphabet, unknown=block.tokenizer.unknown == "unk")
         case "bpe":
             return tokenizers.byte_pairs(training_texts, block.tokenizer.vocab_size)

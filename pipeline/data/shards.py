@@ -125,20 +125,27 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
 def _check_header(path: Path, header: Any, data_bytes: int) -> None:
     if not isinstance(header, dict) or not isinstance(header.get("__metadata__"), dict):
         raise _damaged(path, "__metadata__", "is missing")
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    for name, entry in entries.items():
+        _check_entry(path, name, entry)
     end = 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [-1])):
-        if name == "__metadata__":
-            continue
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise _damaged(path, name, "does not have exactly dtype, shape and data_offsets")
-        if entry["dtype"] not in DTYPES:
-            raise _damaged(path, f"{name}.dtype", f"is {entry['dtype']!r}, not one of {', '.join(DTYPES)}")
-        expected = end + math.prod(entry["shape"]) * np.dtype(DTYPES[entry["dtype"]]).itemsize
-        if entry["data_offsets"] != [end, expected]:
-            raise _damaged(path, f"{name}.data_offsets", f"is {entry['data_offsets']}, but the shape says {[end, expected]}")
-        end = expected
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        expected = [end, end + math.prod(entry["shape"]) * np.dtype(DTYPES[entry["dtype"]]).itemsize]
+        if entry["data_offsets"] != expected:
+            raise _damaged(path, f"{name}.data_offsets", f"is {entry['data_offsets']}, but the shape says {expected}")
+        end = expected[1]
     if end != data_bytes:
         raise _damaged(path, "length", f"of the data is {data_bytes} bytes, but the header describes {end}")
+
+
+def _check_entry(path: Path, name: str, entry: Any) -> None:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _damaged(path, name, "does not have exactly dtype, shape and data_offsets")
+    if entry["dtype"] not in DTYPES:
+        raise _damaged(path, f"{name}.dtype", f"is {entry['dtype']!r}, not one of {', '.join(DTYPES)}")
+    for field in ("shape", "data_offsets"):
+        if not isinstance(entry[field], list) or not all(type(number) is int and number >= 0 for number in entry[field]):
+            raise _damaged(path, f"{name}.{field}", f"is {entry[field]!r}, not a list of sizes")
 
 
 def _damaged(path: Path, field: str, what: str) -> UserError:

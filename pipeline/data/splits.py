@@ -1,6 +1,7 @@
 """Who goes to which split, so that nothing of validation or test is seen in training."""
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping
 
 from pipeline.schema.data import Split
@@ -23,12 +24,12 @@ def by_size(seed: int, sizes: Mapping[str, int], split: Split) -> dict[str, str]
     In the order of their hashes, groups go to validation until one more would take it further from its share, then to test, and
     what is left to training.
     """
-    order = sorted(sizes, key=lambda group: (uniform(seed, group), group))
+    order = deque(sorted(sizes, key=lambda group: (uniform(seed, group), group)))
     total, chosen = sum(sizes.values()), {}
     for name, share in (("validation", split.validation), ("test", split.test)):
         filled = 0
         while share and order and (not filled or abs(filled + sizes[order[0]] - share * total) < abs(filled - share * total)):
-            group = order.pop(0)
+            group = order.popleft()
             chosen[group], filled = name, filled + sizes[group]
     return chosen | dict.fromkeys(order, "train")
 

@@ -136,19 +136,28 @@ def byte_pairs(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 def gpt2(path: str) -> Tokenizer:
     """GPT-2's tokenizer from a folder with vocab.json and merges.txt, or from the hub by name; raises `UserError`."""
-    folder = Path(path)
-    if not folder.is_dir():
-        try:
-            return Tokenizer(Backend.from_pretrained(path))
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"tokenizer.path = {path!r} is no folder, and the hub did not give it ({error}): name a folder") from None
-    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
-    for file in (vocabulary, merges):
-        if not file.is_file():
-            raise UserError(f"{file} is missing: a GPT-2 tokenizer's folder has vocab.json and merges.txt")
-    backend = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+    vocabulary, merges = (_gpt2_file(path, name) for name in ("vocab.json", "merges.txt"))
+    try:
+        model = models.BPE.from_file(vocabulary, merges)
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{vocabulary} and {merges} are not GPT-2's tokenizer ({error}): fetch them again") from None
+    backend = _byte_level(model)
     backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
     return Tokenizer(backend)
+
+
+def _gpt2_file(path: str, name: str) -> str:
+    if Path(path).is_dir():
+        if not (file := Path(path) / name).is_file():
+            raise UserError(f"{file} is missing: the folder tokenizer.path must have vocab.json and merges.txt")
+        return str(file)
+    import huggingface_hub
+
+    try:
+        return str(huggingface_hub.hf_hub_download(path, name))
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"tokenizer.path = {path!r} is no folder, and the hub did not give its {name} ({reason}): name a folder") from None
 
 
 def _byte_level(model: Any) -> Backend:

@@ -110,14 +110,11 @@ class Codec:
         equation = parse(text)
         if equation.answer is not None:
             raise UserError(f"{text!r} already has its answer: leave out what follows the equals sign")
-        ids = self.encode(text if equation.equals else f"{text}=")
-        self._check_count(text, equation)
-        return ids
+        return self.encode(text if equation.equals else f"{text}=")
 
     def encode_equation(self, text: str) -> list[int]:
         """Ids [row_length] of an equation with its answer such as `12+34=46`; raises `UserError`."""
         ids = self.encode(text)
-        self._check_count(text, parse(text))
         if len(ids) != self.row_length:
             raise UserError(f"{text!r} has no answer: write one after the equals sign")
         return ids
@@ -159,27 +156,23 @@ class Codec:
         return str(residue if residue <= maximum else residue - 10**width)
 
     def _check(self, text: str, equation: Equation) -> None:
-        for operator in equation.operators:
+        """Raise `UserError` where the layout has no place for the equation."""
+        count = len(equation.operands)
+        if count > self.operands or (equation.equals and count < self.operands):
+            raise UserError(f"{text!r} has {count} operand(s): this model takes {self.operands}")
+        for operator, place in zip(equation.operators, equation.places[1::2], strict=False):
             if operator not in self.operators:
-                place = text.index(operator)
-                raise UserError(f"{operator!r} at position {place + 1} of {text!r}: this model knows only {' '.join(self.operators)}")
-        for operand in equation.operands:
-            self._check_range(text, operand, self.minimum, self.maximum, "operand")
+                known = " ".join(self.operators)
+                raise UserError(f"{operator!r} at position {place + 1} of {text!r} is not an operator that this model knows: use {known}")
+        for operand, place in zip(equation.operands, equation.places[::2], strict=False):
+            _check_range(text, operand, place, self.minimum, self.maximum)
         if equation.answer is not None:
-            self._check_range(text, equation.answer, self.answer_minimum, self.answer_maximum, "answer")
-        if len(equation.operands) > self.operands:
-            raise UserError(f"{text!r} has {len(equation.operands)} operands: this model takes {self.operands}")
+            _check_range(text, equation.answer, equation.places[-1], self.answer_minimum, self.answer_maximum)
 
-    def _check_range(self, text: str, number: int, minimum: int, maximum: int, what: str) -> None:
-        if not minimum <= number <= maximum:
-            place = text.find(str(number)) + 1
-            raise UserError(
-                f"{what} {number} at position {place} of {text!r} is outside {minimum}..{maximum}, which is what this model knows"
-            )
 
-    def _check_count(self, text: str, equation: Equation) -> None:
-        if len(equation.operands) != self.operands:
-            raise UserError(f"{text!r} has {len(equation.operands)} operand(s): this model takes {self.operands}")
+def _check_range(text: str, number: int, place: int, minimum: int, maximum: int) -> None:
+    if not minimum <= number <= maximum:
+        raise UserError(f"{number} at position {place + 1} of {text!r} is outside {minimum}..{maximum}, which is what this model knows")
 
 
 def _columns(minimum: int, maximum: int) -> int:

@@ -18,6 +18,8 @@ class Equation(NamedTuple):
     operators: tuple[str, ...]
     equals: bool = False
     answer: int | None = None
+    places: tuple[int, ...] = ()
+    """Where in the text each operand and operator begins, in turn, and then the answer."""
 
     @property
     def problem(self) -> str:
@@ -36,34 +38,32 @@ class Labels(NamedTuple):
 
 def parse(text: str) -> Equation:
     """Read an equation or the beginning of one, spaces ignored; `UserError` naming the first character that cannot stand there."""
-    operands: list[int] = []
-    operators: list[str] = []
+    pieces: list[str] = []
+    places: list[int] = []
     place = _skip(text, 0)
-    while place < len(text) or not operands:
-        place, operand = _read(_NUMBER, text, place, "a number")
-        operands.append(int(operand))
-        if place == len(text):
+    equals = False
+    while place < len(text) or not pieces:
+        number = len(pieces) % 2 == 0
+        if not number and text[place] == "=":
+            equals, place = True, _skip(text, place + 1)
             break
-        if text[place] == "=":
-            return _parse_answer(text, _skip(text, place + 1), tuple(operands), tuple(operators))
-        place, operator = _read(_OPERATOR, text, place, "one of + - * // =")
-        operators.append(operator)
-    return Equation(tuple(operands), tuple(operators))
-
-
-def _parse_answer(text: str, place: int, operands: tuple[int, ...], operators: tuple[str, ...]) -> Equation:
-    if place == len(text):
-        return Equation(operands, operators, equals=True)
-    place, answer = _read(_NUMBER, text, place, "the answer")
+        places.append(place)
+        place, piece = _read(_NUMBER, text, place, "a number") if number else _read(_OPERATOR, text, place, "one of + - * // =")
+        pieces.append(piece)
+    answer = None
+    if equals and place < len(text):
+        places.append(place)
+        place, written = _read(_NUMBER, text, place, "the answer")
+        answer = int(written)
     if place < len(text):
-        raise unreadable(text, place, "nothing")
-    return Equation(operands, operators, True, int(answer))
+        raise _unreadable(text, place, "nothing")
+    return Equation(tuple(map(int, pieces[::2])), tuple(pieces[1::2]), equals, answer, tuple(places))
 
 
 def _read(pattern: re.Pattern[str], text: str, place: int, expected: str) -> tuple[int, str]:
     match = pattern.match(text, place)
     if match is None:
-        raise unreadable(text, place, expected)
+        raise _unreadable(text, place, expected)
     return _skip(text, match.end()), match[0]
 
 
@@ -73,7 +73,7 @@ def _skip(text: str, place: int) -> int:
     return place
 
 
-def unreadable(text: str, place: int, expected: str) -> UserError:
+def _unreadable(text: str, place: int, expected: str) -> UserError:
     """The error for text that is no equation; positions count from 1."""
     found = f"character {text[place]!r} at position {place + 1}" if place < len(text) else f"the end at position {place + 1}"
     return UserError(f"cannot read {text!r} as arithmetic: {found} stands where {expected} belongs")

@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -26,6 +27,7 @@ MAX_BYTES = 8 << 30
 MAX_RATIO = 200
 ALWAYS_ALLOWED = 1 << 20
 PIECE = 1 << 16
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # type: ignore[dict-item]
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
@@ -47,7 +49,7 @@ class _Meter:
     def member(self, name: str) -> None:
         self.members += 1
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+        if path.is_absolute() or ".." in path.parts or _DRIVE.match(name):
             raise UserError(f"{self.what} has a member {name!r} that would lie outside of it: do not trust this archive")
         if self.members > MAX_MEMBERS:
             raise UserError(f"{self.what} has more than {MAX_MEMBERS} members: unpack it yourself and use a local source")
@@ -113,11 +115,15 @@ def _zip_members(file: Path, meter: _Meter) -> Iterator[_Member]:
 
 
 def _tar_members(file: Path, meter: _Meter) -> Iterator[_Member]:
-    """Members of a tar read once from front to end, so that skipped ones are counted too."""
+    """Members of a tar, read once from front to end, so that skipped ones are counted too and a checksum at the end is seen."""
     with file.open("rb") as raw:
         opener = OPENERS.get(raw.read(2))
-    with opener(file) if opener else file.open("rb") as stream, tarfile.open(fileobj=_Metered(stream, meter), mode="r|") as archive:
-        for entry in archive:
-            data = archive.extractfile(entry) if entry.isreg() else None
-            if not entry.isdir():
-                yield _Member(entry.name, data is not None, data or io.BytesIO())
+    with opener(file) if opener else file.open("rb") as stream:
+        metered = _Metered(stream, meter)
+        with tarfile.open(fileobj=metered, mode="r|") as archive:
+            for entry in archive:
+                data = archive.extractfile(entry) if entry.isreg() else None
+                if not entry.isdir():
+                    yield _Member(entry.name, data is not None, data or io.BytesIO())
+        while metered.read():
+            pass

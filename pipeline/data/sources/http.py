@@ -1,9 +1,9 @@
 """A file by http(s): mirrored, or streamed into a partial file that an interrupted download goes on from."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from time import sleep
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -70,7 +70,7 @@ def _mirrored(source: HttpSource) -> Path | None:
     return next((path for path in candidates if io.sha256(path) == source.sha256), named[0] if named else None)
 
 
-def download(source: HttpSource, part: Path, pause: Callable[[float], None] = time.sleep) -> None:
+def download(source: HttpSource, part: Path) -> None:
     """Stream the URL into `part`, going on after what it holds already, with more attempts after ever longer pauses.
 
     Raises `UserError` where the server refuses, the network stays away, or the file is larger than `max_bytes`.
@@ -78,7 +78,7 @@ def download(source: HttpSource, part: Path, pause: Callable[[float], None] = ti
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            pause(0.5 * 2 ** (attempt - 1))
+            sleep(0.5 * 2 ** (attempt - 1))
         try:
             _attempt(source, part)
             return
