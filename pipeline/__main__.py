@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.apps import commands
 from pipeline.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
@@ -109,6 +110,10 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     from pipeline.apps import ui
 
     ui.serve(port)
+
+
+app.command("calcgpt-train", epilog="Example: python -m pipeline calcgpt-train -e 50 -b 8 --embedding-dim 128")(commands.calcgpt_train)
+app.command("tinyllm-train", epilog="Example: python -m pipeline tinyllm-train novel.txt --epochs 5")(commands.tinyllm_train)
 
 
 def main() -> None:
