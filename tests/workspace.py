@@ -22,20 +22,20 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Workspace:
-    """The clone; `run` gives the finished process with its text, and raises with that text where the exit code is not the expected one."""
+    """The clone; `run` gives what a command printed on both streams, and raises with it where the exit code is not the expected one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = environment()
 
-    def run(self, *command: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, code: int | None = 0, **extra: str) -> str:
         env = {**self.environment, **extra}
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
         if code is not None and done.returncode != code:
-            raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}")
-        return done
+            raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}, not {code}\n{done.stdout}")
+        return done.stdout
 
-    def pipeline(self, *arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    def pipeline(self, *arguments: str, code: int | None = 0, **extra: str) -> str:
         return self.run("python", "-m", "pipeline", *arguments, code=code, **extra)
 
     def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:

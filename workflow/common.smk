@@ -33,46 +33,56 @@ CORE = [
     "pipeline/tracking/origin.py",
     "pipeline/tracking/system.py",
 ]
+DATA = [
+    "pipeline/data/__init__.py",
+    "pipeline/data/arithmetic",
+    "pipeline/data/tokenizers.py",
+]
 MODEL = [
     "pipeline/models/__init__.py",
     "pipeline/models/base.py",
     "pipeline/models/{family}.py",
 ]
 NATIVE = [
-    "pipeline/ops",
+    "pipeline/ops/__init__.py",
+    "pipeline/ops/linear.py",
+    "pipeline/ops/native.py",
+    "pipeline/ops/packing.py",
+    "pipeline/ops/reference.py",
     "native/CMakeLists.txt",
     "native/bindings",
     "native/cmake",
     "native/include",
     "native/src",
 ]
+PACKED = [
+    "pipeline/quantization/__init__.py",
+    "pipeline/quantization/grid.py",
+    "pipeline/quantization/modules.py",
+    "pipeline/quantization/storage.py",
+]
 CODE = {
     "download": [
-        "pipeline/data/__init__.py",
-        "pipeline/data/arithmetic",
+        *DATA,
         "pipeline/data/documents.py",
         "pipeline/data/sources",
-        "pipeline/data/tokenizers.py",
     ],
     "tokenize": [
-        "pipeline/data/__init__.py",
-        "pipeline/data/arithmetic",
+        *DATA,
         "pipeline/data/cleaning.py",
         "pipeline/data/documents.py",
+        "pipeline/data/duplicates.py",
         "pipeline/data/language.py",
         "pipeline/data/problems.py",
         "pipeline/data/ready.py",
         "pipeline/data/shards.py",
         "pipeline/data/splits.py",
-        "pipeline/data/tokenizers.py",
     ],
     "train": [
+        *DATA,
         *MODEL,
-        "pipeline/data/__init__.py",
-        "pipeline/data/arithmetic",
         "pipeline/data/sampler.py",
         "pipeline/data/shards.py",
-        "pipeline/data/tokenizers.py",
         "pipeline/models/generation.py",
         "pipeline/rng.py",
         "pipeline/training",
@@ -84,22 +94,33 @@ CODE = {
         "pipeline/rng.py",
     ],
     "convert": [
+        *DATA,
         *MODEL,
         *NATIVE,
+        *PACKED,
         "pipeline/conversion",
-        "pipeline/quantization",
+        "pipeline/data/shards.py",
+        "pipeline/data/windows.py",
+        "pipeline/models/generation.py",
         "pipeline/rng.py",
     ],
     "evaluate": [
+        *DATA,
         *MODEL,
         *NATIVE,
+        *PACKED,
+        "pipeline/conversion/__init__.py",
+        "pipeline/conversion/card.py",
+        "pipeline/conversion/huggingface.py",
+        "pipeline/conversion/onnx.py",
+        "pipeline/conversion/prompts.py",
+        "pipeline/data/shards.py",
+        "pipeline/data/windows.py",
         "pipeline/evaluation",
-        "pipeline/quantization",
+        "pipeline/models/generation.py",
         "pipeline/rng.py",
     ],
-    "report": [
-        "pipeline/evaluation",
-    ],
+    "report": [],
 }
 
 

@@ -1,0 +1,66 @@
+"""What reruns when a parameter changes: the model that it belongs to, and nothing else; and DVC's commands on parameters and results."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import Workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
+
+RATE = "models.calculator.training.learning_rate"
+
+
+@pytest.fixture(scope="module")
+def edited(dvc_run: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One model's learning rate was changed by hand, and nothing run since."""
+    workspace = dvc_run.copy(tmp_path_factory.mktemp("edited") / "quintet")
+    workspace.set(models__calculator__training__learning_rate=0.002)
+    return workspace
+
+
+def test_dvc_sees_a_change_of_that_models_training_only(edited: Workspace):
+    status = json.loads(edited.run("dvc", "status", "--json"))
+    assert list(status) == ["train@calculator", "report"]
+    assert status["train@calculator"] == [{"changed deps": {"params.yaml": {"models.calculator.training": "modified"}}}]
+    planned = re.findall(r"Running stage '(\S+)'", edited.run("dvc", "repro", "--dry"))
+    assert set(planned) == {*(f"{stage}@calculator" for stage in ("train", "quantize", "convert", "evaluate")), "report"}
+
+
+def test_snakemake_plans_the_same(snakemake_run: Workspace, tmp_path: Path):
+    workspace = snakemake_run.copy(tmp_path / "quintet")
+    workspace.set(models__calculator__training__learning_rate=0.002)
+    planned = re.findall(r"^ +python -m pipeline (.+) > logs", workspace.run("snakemake", "-n"), re.MULTILINE)
+    assert set(planned) == {*(f"{stage} calculator" for stage in ("train", "quantize", "convert", "evaluate")), "report"}
+
+
+def test_params_diff_names_the_key(edited: Workspace):
+    assert RATE in edited.run("dvc", "params", "diff") and "0.002" in edited.run("dvc", "params", "diff")
+
+
+@pytest.mark.parametrize("flags", [[], ["--temp"]], ids=["here", "in a temporary folder"])
+def test_an_experiment_trains_that_model_alone_and_compares(dvc_run: Workspace, tmp_path: Path, flags):
+    workspace = dvc_run.copy(tmp_path / "quintet")
+    said = workspace.run("dvc", "exp", "run", *flags, "--name", "slower", "--set-param", f"{RATE}=0.001")
+    assert set(re.findall(r"Running stage '(train@\S+)'", said)) == {"train@calculator"}
+    difference = json.loads(workspace.run("dvc", "exp", "diff", "HEAD", "slower", "--json"))
+    assert difference["params"]["params.yaml"][RATE]["new"] == 0.001
+    changed = difference["metrics"]
+    assert "metrics/calculator/train.json" in changed and not any("shakespeare" in path for path in changed)
+    assert "slower" in workspace.run("dvc", "exp", "show", "--no-pager")
+
+
+def test_metrics_and_plots_are_shown(dvc_run: Workspace, tmp_path: Path):
+    shown = json.loads(dvc_run.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    stages = ("train", "quantize", "convert", "evaluate")
+    assert set(shown) == {f"metrics/{model}/{stage}.json" for model in ("shakespeare", "calculator") for stage in stages}
+    evaluated = shown["metrics/shakespeare/evaluate.json"]["data"]
+    assert evaluated["float"]["bits_per_byte"] > 0 and evaluated["quantized"]["bits_per_weight"] < 8
+    workspace = dvc_run.copy(tmp_path / "quintet")
+    workspace.run("dvc", "plots", "show")
+    page = workspace.read("dvc_plots/index.html").decode()
+    assert all(
+        f"plots/{model}/{stage}.csv" in page for model in ("shakespeare", "calculator") for stage in ("train", "quantize", "evaluate")
+    )
