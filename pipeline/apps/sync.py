@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.store import Store
 
 INTERVAL = 0.5
-ATTEMPTS = 4
+ATTEMPTS = 3
 LONGEST_PAUSE = 30.0
 
 ENVIRONMENT = {
@@ -36,7 +36,7 @@ def follow(log: Path, parent: int) -> None:
 
     Raises `UserError` when the store fails repeatedly and the log has ended.
     """
-    os.nice(10)
+    os.nice(5)
     threading.Thread(target=_die_with, args=(parent,), daemon=True, name="die-with-stage").start()
     sink, failures = None, 0
     while sink is None or not sink.ended:

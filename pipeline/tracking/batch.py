@@ -112,12 +112,13 @@ def _text(value: Any) -> str:
 
 
 def figures(stage: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The main numbers of metrics/MODEL/STAGE.json: `float/loss`, `quantized/bits_per_weight`, `onnx.kl_divergence`, `trained.parameters`.
+    """The main numbers of metrics/MODEL/STAGE.json: `float/loss`, `quantized/exact_match`, `packed.bits_per_weight`, `onnx.kl_divergence`.
 
-    The UI draws a section of charts for what stands before a `/`, by the alphabet, and one for all other names below them: the two models that
-    are to be compared come first, then the curves (`train/`, `validation/`), then the rest. Six digits are enough to read.
+    The UI draws a section of charts for what stands before a `/`, by the alphabet, and below them one for all other names: so the two
+    models that are to be compared come first, then the curves (`train/`, `validation/`), then the rest. Six digits are enough to read.
     """
-    for path, value in _leaves({"trained": values} if stage == "train" else values, ()):
+    groups = {"train": {"trained": values}, "quantize": {"packed": values.get("quantized", {})}}.get(stage, values)
+    for path, value in _leaves(groups, ()):
         if len(path) == DEPTH:
             yield ("/" if path[0] in COMPARED else ".").join(path), float(f"{value:.6g}") if value % 1 else value
 

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class EventLog:
 @contextlib.contextmanager
 def open_log(stage: str, target: str | None, parameters: Mapping[str, Any]) -> Iterator[EventLog]:
     """The event log of one stage's run, begun and ended; with tracking on, a child process brings it into MLflow meanwhile."""
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     log = EventLog(location.logs() / f"{moment}-{stage}-{target or 'all'}-{os.getpid()}.jsonl")
     log.follow = location.enabled()
     log.emit("begin", stage=stage, target=target, parameters=dict(parameters), **origin.describe())

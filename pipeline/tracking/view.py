@@ -13,7 +13,7 @@ METRICS = (
     "float/exact_match",
     "quantized/exact_match",
     "quantized/bits_per_weight",
-    "quantized/weight_snr_db",
+    "packed.weight_snr_db",
     "quantized/bytes",
     "trained.parameters",
 )

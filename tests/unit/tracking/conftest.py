@@ -1,0 +1,64 @@
+"""A project folder with an empty store, and stages that log what real ones do."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import io
+from pipeline.tracking import open_log
+
+DIGESTS = {"train": "17eda989d152353beaef7c812427fbaedb4d1c7b", "test": "fb97f11f066f18cf00f1759c4aef0edaf1171958"}
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """SQLite with MLflow's tables, which take it a while to make."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUINTET_TRACKING", "off")
+    for name in ("DVC_ROOT", "QUINTET_HOME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def train(key: str, rate: float = 0.004, steps: int = 30, killed_at: int | None = None, name: str = "shakespeare") -> None:
+    """A training's events; `killed_at` leaves the log as a kill at that step would."""
+    block = {f"models.{name}.family": "transformer", f"models.{name}.training": {"learning_rate": rate, "steps": steps}}
+    with open_log("train", name, {"seed": 1, **block}) as log:
+        log.run(key)
+        for split, digest in DIGESTS.items():
+            log.dataset(f"plays/{split}", digest, "package", split)
+        for step in range(10, steps + 1, 10):
+            if killed_at == step:
+                log.usable = False
+            log.metrics({"train/loss": loss(rate, step), "train/tokens": 768.0 * step}, step)
+        log.text("samples/00000030.txt", "ROMEO:\n")
+        metrics, curve = Path(f"metrics/{name}/train.json"), Path(f"plots/{name}/train.csv")
+        io.write_json(metrics, {"test": {"loss": loss(rate, steps)}, "parameters": 22720})
+        io.write_csv(curve, [{"step": step, "tokens": 768 * step, "train_loss": loss(rate, step)} for step in range(10, steps + 1, 10)])
+        log.published([metrics, curve])
+
+
+def evaluate(key: str, value: float = 1.5, problems: int = 0, name: str = "shakespeare") -> None:
+    """A later stage of the same model."""
+    with open_log("evaluate", name, {f"models.{name}.evaluation": {"problems": problems}}) as log:
+        log.run(key)
+        metrics, card = Path(f"metrics/{name}/evaluate.json"), Path(f"exports/{name}/huggingface/README.md")
+        io.write_json(metrics, {"float": {"loss": value}, "quantized": {"loss": value + 0.1}})
+        io.write_bytes(card, b"---\ntags: [quintet]\n---\n\n# shakespeare\n")
+        log.published([metrics, Path(f"exports/{name}")])
+
+
+def loss(rate: float, step: int) -> float:
+    return 3.0 * math.exp(-rate * step)
