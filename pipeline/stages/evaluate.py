@@ -22,12 +22,10 @@ def run(stage: Stage) -> None:
     stage.events.run(config["quintet"]["training_key"])
     judge = evaluation.judge(config, paths.ready(stage.dataset), stage.model.evaluation, stage.config.seed)
     metrics: dict[str, dict[str, object]] = {"baselines": dict(judge.baselines())}
+    weights = models.build(config).parameter_count()
     judged = {}
-    weights = 0
     for section, model, file in _contenders(name, config["quintet"]["family"]):
-        verdict = judge.verdict(model)
-        weights = weights or model.parameter_count()
-        size = file.stat().st_size
+        verdict, size = judge.verdict(model), file.stat().st_size
         metrics[section] = {**verdict.figures, "bytes": size, "bits_per_weight": 8 * size / weights}
         stage.events.metrics({f"evaluate/{section}_{unit}": rate for unit, rate in verdict.speed.items()})
         say(f"evaluate {name}: {section}  " + "  ".join(f"{key} {rate:,.0f}" for key, rate in verdict.speed.items()))
@@ -39,7 +37,7 @@ def run(stage: Stage) -> None:
 
 
 def _contenders(name: str, family: str) -> Iterator[tuple[str, Model, Path]]:
-    """Section of the metrics, model, and the file of its weights; the float model comes first."""
+    """Section of the metrics, model, and the file of its weights."""
     yield "float", models.load(paths.model(name)), paths.model(name) / "model.safetensors"
     yield "quantized", quantization.load(paths.quantized(name)), paths.quantized(name) / "model.safetensors"
     for format in sorted(io.read_json(paths.metrics(name, "convert")).keys() - {"model_directory"}):

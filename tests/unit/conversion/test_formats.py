@@ -1,0 +1,60 @@
+import importlib
+
+import pytest
+
+from pipeline import conversion
+from pipeline.config import load, parse
+from pipeline.errors import UserError
+from pipeline.schema.families import FAMILIES
+from pipeline.schema.formats import FORMATS, Format, refusal
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_its_file_with_the_whole_protocol(name):
+    module = importlib.import_module(f"pipeline.conversion.{name}")
+    assert callable(module.export)
+    assert callable(module.load)
+    assert isinstance(module.WEIGHTS, str)
+    assert module.BOUNDS.max_logit_difference > 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_family_is_supported_or_refused_with_a_reason(name):
+    for family in FAMILIES:
+        supported = family in FORMATS[name].families
+        assert (refusal(family, name) is None) == supported
+    assert FORMATS[name].otherwise
+
+
+def test_unknown_format_names_its_neighbour():
+    with pytest.raises(UserError, match=r"there is no format 'onxx': did you mean 'onnx'\?"):
+        conversion.converter("transformer", "onxx")
+
+
+def test_unknown_format_lists_what_there_is():
+    with pytest.raises(UserError, match="there is no format 'zip': choose from huggingface, onnx"):
+        conversion.converter("transformer", "zip")
+
+
+def test_refused_pair_says_why_and_what_works(monkeypatch):
+    monkeypatch.setitem(FORMATS, "cards", Format(("abacus",), "cards have no room for them"))
+    with pytest.raises(
+        UserError, match="a transformer model cannot be written as cards, because cards have no room for them: choose from huggingface"
+    ):
+        conversion.converter("transformer", "cards")
+
+
+def test_family_without_any_format_is_told_to_leave_them_empty():
+    assert refusal("abacus", "onnx").endswith("leave its formats empty")
+
+
+def test_parameters_stop_before_any_work(monkeypatch):
+    monkeypatch.setitem(FORMATS, "cards", Format((), "cards have no room for them"))
+    data = load().model_dump(mode="json")
+    for formats, sentence in (
+        (["cards"], "models.calculator.formats: a transformer model cannot be written as cards"),
+        (["onx"], "no format 'onx'"),
+    ):
+        data["models"]["calculator"]["formats"] = formats
+        with pytest.raises(UserError, match=sentence):
+            parse(data, "params.yaml")
