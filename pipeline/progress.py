@@ -2,12 +2,16 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_INTERVAL = 10.0
+
+T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False)
 
@@ -46,12 +50,19 @@ class Bar:
         elif time.monotonic() - self.said >= LOG_INTERVAL:
             self._line()
 
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, counted as they are used up."""
+        for item in items:
+            yield item
+            self.advance(1)
+
     def _line(self) -> None:
         self.said = time.monotonic()
         rate = (self.done - self.start) / max(self.said - self.began, 1e-9)
-        left = "?" if self.total is None or not rate else f"{(self.total - self.done) / rate:.0f} s"
-        total = "?" if self.total is None else self.total
-        say(f"{self.title}: {self.done}/{total} {self.unit}  {self.text}  {_show(rate)} {self.unit}/s  ETA {left}")
+        total = left = ""
+        if self.total is not None:
+            total, left = f"/{self.total}", f"  ETA {(self.total - self.done) / rate if rate else float('inf'):.0f} s"
+        say(f"{self.title}: {self.done}{total} {self.unit}  {self.text}  {_show(rate)} {self.unit}/s{left}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.progress:

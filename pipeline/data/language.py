@@ -36,7 +36,8 @@ def prepare(name: str, raw: Path, block: TextDataset, seed: int, out: Callable[[
     """Write shards and tokenizer by way of `out(file name)`; returns what dataset.json says. Raises `UserError`."""
     with tempfile.TemporaryDirectory() as folder:
         cleaned = Path(folder) / "documents.jsonl"
-        written = documents.write(cleaned, (Document(d.id, clean(d.text, block.cleaning)) for d in documents.read(raw)))
+        with Bar(f"clean {name}", None, "documents") as bar:
+            written = documents.write(cleaned, (Document(d.id, clean(d.text, block.cleaning)) for d in bar.each(documents.read(raw))))
         if not written.characters:
             raise UserError(f"datasets.{name}: nothing is left of the text after cleaning: change the cleaning or the source")
         divide = divider(cleaned, block, seed)
@@ -59,7 +60,8 @@ def divider(cleaned: Path, block: TextDataset, seed: int) -> Callable[[], Iterat
     if block.split.method == "contiguous":
         cuts = splits.contiguous_cuts(sum(len(d.text) for d in documents.read(cleaned)), block.split)
         return lambda: _cut(documents.read(cleaned), cuts)
-    group = duplicates.groups(documents.read(cleaned))
+    with Bar("compare documents", None, "documents") as bar:
+        group = duplicates.groups(bar.each(documents.read(cleaned)))
     sizes = dict.fromkeys(group.values(), 0)
     for document in documents.read(cleaned):
         sizes[group[document.id]] += len(document.text)

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.data import documents, shards, splits
 from pipeline.data.arithmetic import codec_for, group, parse
 from pipeline.paths import SPLITS
+from pipeline.progress import Bar
 from pipeline.schema.data import ArithmeticDataset
 
 
@@ -14,11 +15,14 @@ def prepare(name: str, raw: Path, block: ArithmeticDataset, seed: int, out: Call
     """Write shards and tokenizer by way of `out(file name)`; returns what dataset.json says. Raises `UserError`."""
     codec = codec_for(block)
     chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for document in documents.read(raw):
-        chosen[splits.by_hash(seed, group(parse(document.text).operands), block.split)].append(document.text)
+    with Bar(f"split {name}", None, "equations") as bar:
+        for document in bar.each(documents.read(raw)):
+            chosen[splits.by_hash(seed, group(parse(document.text).operands), block.split)].append(document.text)
     codec.tokenizer().save(out("tokenizer.json"), out("tokenizer_config.json"))
-    for split, texts in chosen.items():
-        shards.write(out(f"{split}.safetensors"), {"tokens": codec.encode_rows(texts)}, {"prompt_length": str(codec.prompt_length)})
+    with Bar(f"encode {name}", sum(map(len, chosen.values())), "equations") as bar:
+        for split, texts in chosen.items():
+            rows = codec.encode_rows(bar.each(texts))
+            shards.write(out(f"{split}.safetensors"), {"tokens": rows}, {"prompt_length": str(codec.prompt_length)})
     totals = {split: _totals(texts, codec.row_length) for split, texts in chosen.items()}
     return {"kind": "arithmetic", "name": name, "vocab_size": codec.vocab_size, "splits": totals, "codec": codec.to_dict()}
 

@@ -1,8 +1,5 @@
 """Stage `download`: raw documents and where they are from."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 from pipeline import io, paths
 from pipeline.data import documents
 from pipeline.data.arithmetic import generate
@@ -19,18 +16,10 @@ def run(stage: Stage) -> None:
     folder = paths.raw(stage.dataset)
     fetched = _generated(block, stage.config.seed) if block.kind == "arithmetic" else fetch(block.source, paths.private() / "downloads")
     with Bar(f"download {stage.dataset}", fetched.expected, "documents") as bar:
-        totals = documents.write(
-            stage.out(folder / "documents.jsonl"), _counted(fetched.documents, bar), ordered=block.kind != "arithmetic"
-        )
+        totals = documents.write(stage.out(folder / "documents.jsonl"), bar.each(fetched.documents), ordered=block.kind != "arithmetic")
     io.write_json(stage.out(folder / "source.json"), fetched.provenance | totals._asdict())
 
 
 def _generated(block: ArithmeticDataset, seed: int) -> Fetched:
     equations = (Document(text.partition("=")[0], text) for text in generate(block, seed))
     return Fetched(equations, {"kind": "generated"}, block.examples or None)
-
-
-def _counted(items: Iterable[Any], bar: Bar) -> Iterator[Any]:
-    for item in items:
-        yield item
-        bar.advance(1)
