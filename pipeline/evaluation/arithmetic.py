@@ -128,15 +128,15 @@ class Judge:
         return rows
 
     def samples(self, judged: Mapping[str, tuple[Model, Verdict]]) -> str:
-        """The prompt, problems evenly spread over the split, and the first errors, each marked right or wrong."""
+        """The prompt, problems evenly spread over the split, and the first of the other errors, each marked right or wrong."""
         return "\n".join(f"=== {name} ===\n{self._sample(model, verdict.detail)}\n" for name, (model, verdict) in judged.items())
 
     def _sample(self, model: Model, answers: Sequence[Answer]) -> str:
         lines = [self.codec.decode(self._continue(model, [self.prompt])[0])] if self.prompt else []
-        wrong = [answer for answer in answers if not answer.right]
-        spread = np.linspace(0, len(answers) - 1, min(SHOWN, len(answers))).astype(int)
-        lines += [f"{len(answers) - len(wrong)} of {len(answers)} held-out problems right"]
-        return "\n".join([*lines, *(_line(answers[i]) for i in spread), *(_line(answer) for answer in wrong[:SHOWN])])
+        lines += [f"{sum(answer.right for answer in answers)} of {len(answers)} held-out problems right"]
+        spread = [answers[i] for i in np.linspace(0, len(answers) - 1, min(SHOWN, len(answers))).astype(int)]
+        errors = [answer for answer in answers if not answer.right and answer not in spread]
+        return "\n".join([*lines, *map(_line, spread), *map(_line, errors[:SHOWN])])
 
 
 def _line(answer: Answer) -> str:

@@ -119,6 +119,7 @@ def test_samples_mark_right_and_wrong(ready):
     assert lines[:2] == ["=== float ===", "9+4=12"]
     assert "right  12+34=46" in lines
     assert "wrong  7+5=11 (it is 12)" in lines
+    assert len(lines) == 3 + len(TEST), "no problem is listed twice"
 
 
 def test_an_unreadable_prompt_is_an_error_that_names_it(ready):
