@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline.apps import commands
 from pipeline.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
+
+ELSEWHERE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""For a command whose options, `--help` too, are read in another file, which no stage should load."""
 
 Dataset = Annotated[str, typer.Argument(help="A data set of params.yaml.", show_default=False)]
 Model = Annotated[str, typer.Argument(help="A model of params.yaml.", show_default=False)]
@@ -112,8 +114,22 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     ui.serve(port)
 
 
-app.command("calcgpt-train", epilog="Example: python -m pipeline calcgpt-train -e 50 -b 8 --embedding-dim 128")(commands.calcgpt_train)
-app.command("tinyllm-train", epilog="Example: python -m pipeline tinyllm-train novel.txt --epochs 5")(commands.tinyllm_train)
+def _pass_on(context: typer.Context) -> None:
+    from pipeline.apps.commands import app as seeds
+
+    seeds([str(context.info_name), *context.args], prog_name="python -m pipeline")
+
+
+@app.command("calcgpt-train", context_settings=ELSEWHERE)
+def calcgpt_train(context: typer.Context) -> None:
+    """Train a calculator on a file of equations (CalcGPT's trainer)."""
+    _pass_on(context)
+
+
+@app.command("tinyllm-train", context_settings=ELSEWHERE)
+def tinyllm_train(context: typer.Context) -> None:
+    """Train a small character model on a text file (tinyllm_py's trainer)."""
+    _pass_on(context)
 
 
 def main() -> None:

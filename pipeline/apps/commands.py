@@ -1,4 +1,4 @@
-"""The command lines of the seeds' trainers. Only their configurations are imported before a command runs."""
+"""The command lines of the seeds' trainers; `pipeline.__main__` hands their arguments on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,8 @@ from pipeline import __version__
 from pipeline.apps.calcgpt_config import TrainingConfig as CalcGPT
 from pipeline.apps.tinyllm_config import TrainingConfig as TinyLLM
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
 Quiet = Annotated[bool, typer.Option("--verbose/--quiet", help="Show progress.")]
 
 
@@ -18,6 +20,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@app.command(epilog="Example: python -m pipeline calcgpt-train -e 50 -b 8 --embedding-dim 128")
 def calcgpt_train(
     dataset: Annotated[Path, typer.Option("--dataset", "-d", help="Text file, one equation such as 12+34=46 a line.")] = Path(
         "datasets/ds-calcgpt.txt"
@@ -64,6 +67,7 @@ def calcgpt_train(
     print(f"{results['model_params']:,} parameters in {output_dir}")
 
 
+@app.command(epilog="Example: python -m pipeline tinyllm-train novel.txt --epochs 5")
 def tinyllm_train(
     file: Annotated[Path | None, typer.Argument(help="Text file; Shakespeare's plays without one.", show_default=False)] = None,
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Model directory to write.")] = Path("models/tinyllm"),
