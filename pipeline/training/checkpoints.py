@@ -35,7 +35,7 @@ class Store:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Add a generation, and let go of all but the newest two."""
-        data = save(dict(tensors), {"record": json.dumps(record, sort_keys=True)})
+        data = save(dict(tensors), {"record": json.dumps(record)})
         io.write_bytes(self.folder / f"{step:012d}-{hashlib.sha256(data).hexdigest()[:32]}.safetensors", data)
         for old in self._files()[GENERATIONS:]:
             old.unlink()

@@ -18,7 +18,8 @@ from tests.unit.training import toy
 
 def same(one: Trainer, other: Trainer) -> bool:
     pairs = zip(one.module.state_dict().values(), other.module.state_dict().values(), strict=True)
-    return one.progress.curve == other.progress.curve and all(torch.equal(a, b) for a, b in pairs)
+    curves = [[list(row.items()) for row in trainer.progress.curve] for trainer in (one, other)]
+    return curves[0] == curves[1] and all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("make", [toy.language, toy.arithmetic])
