@@ -7,6 +7,7 @@
 #include <string>
 
 #include "dlpack.hpp"
+#include "quintet/linear.hpp"
 
 namespace quintet {
 
@@ -24,6 +25,21 @@ template <>
 struct TypeOf<std::uint8_t> {
   static constexpr dlpack::DataType dtype{dlpack::kUInt, 8, 1};
   static constexpr const char* name = "uint8";
+};
+template <>
+struct TypeOf<std::int64_t> {
+  static constexpr dlpack::DataType dtype{dlpack::kInt, 64, 1};
+  static constexpr const char* name = "int64";
+};
+template <>
+struct TypeOf<float> {
+  static constexpr dlpack::DataType dtype{dlpack::kFloat, 32, 1};
+  static constexpr const char* name = "float32";
+};
+template <>
+struct TypeOf<Bfloat16> {
+  static constexpr dlpack::DataType dtype{dlpack::kBfloat, 16, 1};
+  static constexpr const char* name = "bfloat16";
 };
 
 // A borrowed CPU tensor of `Rank` dimensions without gaps, that keeps its Python owner alive. Raises ValueError that names the argument.

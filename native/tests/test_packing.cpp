@@ -1,33 +1,17 @@
 // The packed form against its definition, digit by digit, for every code, every tail and every kind of fault.
 #include <cstdint>
-#include <cstdio>
 #include <vector>
 
+#include "check.hpp"
 #include "quintet/packing.hpp"
 
 namespace {
 
+using check::expect;
+using check::random_digits;
 using quintet::Fault;
 using Digits = std::vector<std::int8_t>;
 using Bytes = std::vector<std::uint8_t>;
-
-int failures = 0;
-
-void expect(bool fine, const char* what, std::int64_t rows, std::int64_t columns) {
-  if (fine) return;
-  std::fprintf(stderr, "FAILED: %s (%lld x %lld)\n", what, static_cast<long long>(rows), static_cast<long long>(columns));
-  ++failures;
-}
-
-Digits random_digits(std::int64_t count) {
-  static std::uint64_t state = 1;
-  Digits digits(static_cast<std::size_t>(count));
-  for (auto& w : digits) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    w = static_cast<std::int8_t>(static_cast<int>((state >> 33) % 5) - 2);
-  }
-  return digits;
-}
 
 // The definition, bit by bit.
 Bytes reference(const Digits& digits, std::int64_t rows, std::int64_t columns) {
@@ -118,6 +102,5 @@ int main() {
   for (std::int64_t columns : {1, 2, 3, 5, 19, 23, 24, 25, 49}) check_corruption(columns);
   check_bad_digits();
   check_spare_bits();
-  std::printf("%d failed\n", failures);
-  return failures != 0;
+  return check::report();
 }

@@ -1,7 +1,7 @@
 """Fast operations: schema and shape rule for `torch.library`, a definition in plain torch (`reference`), a native kernel."""
 
-from pipeline.ops.linear import embedding, linear
+from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
 from pipeline.ops.reference import bytes_in_row
 
-__all__ = ["bytes_in_row", "embedding", "linear", "pack", "unpack"]
+__all__ = ["best_form", "bytes_in_row", "embedding", "linear", "pack", "tile", "unpack", "untile"]

@@ -1,22 +1,118 @@
-"""`linear` and `embedding` on packed 5-level weights.
+"""Products with packed 5-level weights: the order in which the kernels want them (`tile`), `linear` and `embedding`.
 
-Until here is a kernel that reads the codes directly, they are decoded by the native `unpack` for each call.
+`linear` has two modes. With activations "float" it computes what the weights stand for. With "int8" each token is rounded to 8 bits first,
+so that all products and sums are exact integers: the fast mode, whose result is the same on every processor, bit for bit.
 """
 
-import torch.nn.functional as F
+import math
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from pipeline.ops.packing import unpack
+from pipeline.ops import native
+from pipeline.ops.packing import rows_of
+
+CACHE_BYTES = 16 << 20
+"""Half of a large last-level cache: weights that take no more as nibbles are not read from main memory each time."""
 
 
-def linear(x: Tensor, packed: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., K] times the transpose of scale [R] x digits (packed [R, P]), plus bias [R]: [..., R] in x's type."""
-    y = F.linear(x, unpack(packed, x.shape[-1]).to(x.dtype)) * scale.to(x.dtype)
-    return y if bias is None else y + bias
+def best_form(weights: int) -> str:
+    """The faster form for a model of so many weights here: "dense" (7/3 bits each) or "nibble" (4 bits each, but less to decode)."""
+    return "dense" if native.module().level() == "avx512" and weights // 2 > CACHE_BYTES else "nibble"
+
+
+def tile(packed: Tensor, columns: int, form: str) -> Tensor:
+    """Packed weights uint8 [R, P] in the kernels' order: uint8 bytes. `ValueError` for weights that `unpack` refuses."""
+    return torch.ops.quintet.tile(packed, columns, form)
+
+
+def untile(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
+    """The digits int8 [rows, columns] again."""
+    return torch.ops.quintet.untile(tiles, rows, columns, form)
+
+
+def linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
+    """x [..., K] (float32 or bfloat16) times the transpose of scale [R] x digits, plus bias [R]: [..., R] in x's type.
+
+    `scale` and `bias` are float32; `activations` is "float" or "int8". `ValueError` names an argument of a wrong type or shape.
+    """
+    return torch.ops.quintet.linear(x, tiles, scale, bias, form, activations)
 
 
 def embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
-    """Rows `tokens` [...] of scale [R] x digits (packed [R, P]): float32 [..., columns]."""
-    digits = unpack(packed[tokens.flatten()], columns)
-    rows = digits.float() * scale[tokens.flatten(), None].float()
-    return rows.view(*tokens.shape, columns)
+    """Rows `tokens` int64 [...] of scale [R] (float32) x digits (packed [R, P]): float32 [..., columns]; `IndexError` outside of it."""
+    return torch.ops.quintet.embedding(tokens, packed, scale, columns)
+
+
+def _tile_shape(packed: Tensor, columns: int, form: str) -> Tensor:
+    return packed.new_empty(native.module().tiled_bytes(form, rows_of(packed, "packed"), columns), dtype=torch.uint8)
+
+
+def _tile(packed: Tensor, columns: int, form: str) -> Tensor:
+    tiles = _tile_shape(packed, columns, form)
+    native.call("tile", packed, columns, form, tiles)
+    return tiles
+
+
+def _untile_shape(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
+    return tiles.new_empty(rows, columns, dtype=torch.int8)
+
+
+def _untile(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
+    digits = _untile_shape(tiles, rows, columns, form)
+    native.call("untile", tiles, form, digits)
+    return digits
+
+
+def _linear_shape(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
+    return x.new_empty(*x.shape[:-1], scale.shape[0])
+
+
+def _linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() == 0:
+        raise ValueError(f"x must be float32 or bfloat16 of at least 1 dimension, not {x.dtype} {list(x.shape)}")
+    y = _linear_shape(x, tiles, scale, bias, form, activations)
+    tokens = math.prod(x.shape[:-1])
+    x_TK, y_TR = x.reshape(tokens, x.shape[-1]), y.view(tokens, scale.shape[0])
+    name = "linear_float32" if x.dtype == torch.float32 else "linear_bfloat16"
+    native.call(name, x_TK, tiles, form, scale, bias, activations, torch.get_num_threads(), y_TR)
+    return y
+
+
+def _embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
+    return scale.new_empty(*tokens.shape, columns)
+
+
+def _embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
+    rows = _embedding_shape(tokens, packed, scale, columns)
+    native.call("lookup", tokens.flatten(), packed, scale, rows.view(tokens.numel(), columns))
+    return rows
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, tiles, scale, _, ctx.form, _ = inputs
+    ctx.columns = x.shape[-1]
+    ctx.save_for_backward(tiles, scale)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradient of x alone; rounding activations to int8 counts as the identity (straight-through)."""
+    tiles, scale = ctx.saved_tensors
+    digits = untile(tiles, scale.shape[0], ctx.columns, ctx.form)
+    return (grad * scale.to(grad.dtype)) @ digits.to(grad.dtype), None, None, None, None, None
+
+
+torch.library.define("quintet::tile", "(Tensor packed, int columns, str form) -> Tensor")
+torch.library.register_fake("quintet::tile", _tile_shape)
+torch.library.impl("quintet::tile", "CPU", _tile)
+torch.library.define("quintet::untile", "(Tensor tiles, int rows, int columns, str form) -> Tensor")
+torch.library.register_fake("quintet::untile", _untile_shape)
+torch.library.impl("quintet::untile", "CPU", _untile)
+torch.library.define("quintet::linear", "(Tensor x, Tensor tiles, Tensor scale, Tensor? bias, str form, str activations) -> Tensor")
+torch.library.register_fake("quintet::linear", _linear_shape)
+torch.library.impl("quintet::linear", "CPU", _linear)
+torch.library.register_autograd("quintet::linear", _backward, setup_context=_setup)
+torch.library.define("quintet::embedding", "(Tensor tokens, Tensor packed, Tensor scale, int columns) -> Tensor")
+torch.library.register_fake("quintet::embedding", _embedding_shape)
+torch.library.impl("quintet::embedding", "CPU", _embedding)

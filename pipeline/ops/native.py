@@ -1,27 +1,44 @@
-"""The native extension: found, checked against its sources, handed to the operations."""
+"""The native extension: found, checked against its sources, set to a level, called."""
 
 import functools
 import hashlib
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]
 
 from pipeline.errors import UserError
 
 SOURCES = Path(__file__).resolve().parents[2] / "native"
 BUILT_FROM = ("CMakeLists.txt", "bindings", "cmake", "include", "src")
+LEVEL = "QUINTET_CPU"
+"""Environment variable that names the instructions to use instead of the best that the processor has."""
 
 
 @functools.cache
 def module() -> ModuleType:
-    """`quintet_native`; raises `UserError` where it is not built, or was built from other sources than those beside the package."""
+    """`quintet_native`; raises `UserError` where it is missing, built from other sources, or QUINTET_CPU names no level of this machine."""
     try:
         built = importlib.import_module("quintet_native")
     except ImportError as error:
         raise UserError(f"the native extension quintet_native cannot be imported ({error}): run `make build`") from None
     if SOURCES.is_dir() and built.source_hash != source_hash(SOURCES):
         raise UserError(f"the native extension {built.__file__} was built from other sources than {SOURCES}: run `make build`")
+    if (level := os.environ.get(LEVEL)) is not None:
+        if level not in built.levels():
+            raise UserError(f"{LEVEL} is {level!r}, but this machine's levels are {', '.join(built.levels())}: choose one, or unset it")
+        built.use_level(level)
     return built
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the extension; it writes its result into the last tensor, which must be contiguous (others are made so)."""
+    function = getattr(module(), name)
+    return function(*(to_dlpack(each.contiguous()) if isinstance(each, Tensor) else each for each in arguments))
 
 
 def source_hash(folder: Path) -> str:

@@ -19,31 +19,32 @@ def unpack(packed: Tensor, columns: int) -> Tensor:
     return digits
 
 
-def _rows(tensor: Tensor, name: str) -> int:
+def rows_of(tensor: Tensor, name: str) -> int:
+    """Rows of a matrix; `ValueError` that names it where it is none."""
     if tensor.dim() != 2:
         raise ValueError(f"{name} must have 2 dimensions, not {tensor.dim()}")
     return tensor.shape[0]
 
 
 def _pack_shape(digits: Tensor) -> Tensor:
-    return digits.new_empty(_rows(digits, "digits"), bytes_in_row(digits.shape[1]), dtype=torch.uint8)
+    return digits.new_empty(rows_of(digits, "digits"), bytes_in_row(digits.shape[1]), dtype=torch.uint8)
 
 
 def _unpack_shape(packed: Tensor, columns: int) -> Tensor:
     if columns < 0:
         raise ValueError(f"columns must be at least 0, not {columns}")
-    return packed.new_empty(_rows(packed, "packed"), columns, dtype=torch.int8)
+    return packed.new_empty(rows_of(packed, "packed"), columns, dtype=torch.int8)
 
 
 def _pack(digits: Tensor) -> Tensor:
     packed = _pack_shape(digits)
-    native.module().pack(digits.contiguous(), packed)
+    native.call("pack", digits, packed)
     return packed
 
 
 def _unpack(packed: Tensor, columns: int) -> Tensor:
     digits = _unpack_shape(packed, columns)
-    native.module().unpack(packed.contiguous(), digits)
+    native.call("unpack", packed, digits)
     return digits
 
 

@@ -3,7 +3,7 @@
 Packed 5-level weights (native/include/quintet/packing.hpp says the same): a row of digits w in -2..2 is padded with zeros to a multiple of
 three; each three make a code c = (w0 + 2) + 5 (w1 + 2) + 25 (w2 + 2) in 0..124; codes follow each other in 7 bits, lowest bits first; a row
 ends at a whole byte, and the bits left over are zero. So a row of K digits takes ceil(7 ceil(K / 3) / 8) bytes: 2.333 bits a weight.
-Shapes: R rows, K columns, C codes a row, P packed bytes a row, B batch.
+Shapes: R rows, K columns, C codes a row, P packed bytes a row.
 """
 
 import torch
@@ -42,15 +42,30 @@ def unpack(packed_RP: Tensor, columns: int) -> Tensor:
     return digits[:, :columns].to(torch.int8)
 
 
-def linear(x_BK: Tensor, packed_RP: Tensor, scale_R: Tensor, bias_R: Tensor | None = None) -> Tensor:
-    """x W^T + bias with W = scale x digits, in x's type: each product of x with a row's digits is scaled once."""
-    digits = unpack(packed_RP, x_BK.shape[-1]).to(x_BK.dtype)
-    y = F.linear(x_BK, digits) * scale_R.to(x_BK.dtype)
-    return y if bias_R is None else y + bias_R
+def linear(x: Tensor, packed_RP: Tensor, scale_R: Tensor, bias_R: Tensor | None, activations: str) -> Tensor:
+    """x [..., K] times the transpose of W = scale x digits, plus bias, computed in float32 and returned in x's type."""
+    digits_RK = unpack(packed_RP, x.shape[-1])
+    if activations == "int8":
+        q, token_scale = quantize_activations(x.float())
+        sums = (q.double() @ digits_RK.double().T).float()  # exact: integers below 2^53, rounded once
+        y = sums * (token_scale * scale_R)
+    else:
+        y = x.float() @ digits_RK.float().T * scale_R
+    return (y if bias_R is None else y + bias_R).to(x.dtype)
+
+
+def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each token of x [..., K] as q * s with whole q in -127..127 (ties to even) and s = max|x| / 127 [..., 1].
+
+    A token with a number that is not finite gets s = NaN; one below 1e-30 throughout counts as zero.
+    """
+    peak = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.new_zeros(*x.shape[:-1], 1)
+    peak = torch.where(peak.isfinite(), peak.clamp(min=1e-30), torch.nan)
+    q = (x * (torch.tensor(127.0) / peak)).round()
+    return torch.where(peak.isfinite(), q, 0.0), peak / 127
 
 
 def embedding(tokens: Tensor, packed_RP: Tensor, scale_R: Tensor, columns: int) -> Tensor:
-    """float32 rows `tokens` [...] of the matrix: [..., columns]."""
+    """Rows `tokens` [...] of the matrix, float32 [..., columns]."""
     digits = unpack(packed_RP[tokens.flatten()], columns)
-    rows = digits.float() * scale_R[tokens.flatten(), None].float()
-    return rows.view(*tokens.shape, columns)
+    return (digits.float() * scale_R[tokens.flatten(), None]).view(*tokens.shape, columns)

@@ -12,6 +12,10 @@ class PackedMatrix(nn.Module):
 
     codes: Tensor
     scale: Tensor
+    tiles: Tensor
+    row_scale: Tensor
+    form: str
+    activations: str
 
     def __init__(self, codes_RP: Tensor, scale_R: Tensor, columns: int) -> None:
         super().__init__()
@@ -19,14 +23,28 @@ class PackedMatrix(nn.Module):
         self.register_buffer("codes", codes_RP)
         self.register_buffer("scale", scale_R)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of codes and scales."""
-        return self.codes.nbytes + self.scale.nbytes
+    def arrange(self, form: str, activations: str) -> None:
+        """Put the weights in the kernels' order, from which products are computed; `activations` is "float" or "int8" (`ops.linear`)."""
+        self.form, self.activations = form, activations
+        self.register_buffer("tiles", ops.tile(self.codes, self.columns, form), persistent=False)
+        self.register_buffer("row_scale", self.scale.float(), persistent=False)
+
+    def multiply(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [..., K] times the transposed matrix, plus bias: [..., R]."""
+        return ops.linear(x, self.tiles, self.row_scale, bias, self.form, self.activations)
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Rows [..., K] of the matrix."""
+        return ops.embedding(tokens, self.codes, self.row_scale, self.columns)
 
     def dense(self) -> Tensor:
         """The float32 matrix [R, K] that it stands for."""
         return ops.unpack(self.codes, self.columns).float() * self.scale.float()[:, None]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and scales."""
+        return self.codes.nbytes + self.scale.nbytes
 
 
 class PackedLinear(nn.Module):
@@ -37,7 +55,7 @@ class PackedLinear(nn.Module):
         self.weight, self.bias = weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight.codes, self.weight.scale, self.bias)
+        return self.weight.multiply(x, self.bias)
 
 
 class PackedEmbedding(nn.Module):
@@ -48,15 +66,18 @@ class PackedEmbedding(nn.Module):
         self.weight = weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return ops.embedding(tokens, self.weight.codes, self.weight.scale, self.weight.columns)
+        return self.weight.rows(tokens)
 
     def project(self, x: Tensor) -> Tensor:
         """x [..., K] times the transposed matrix: [..., R]."""
-        return ops.linear(x, self.weight.codes, self.weight.scale)
+        return self.weight.multiply(x)
 
 
-def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix]) -> None:
+def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix], activations: str = "float") -> None:
     """Put packed modules in place of every nn.Linear and nn.Embedding whose weight is in `packed`; tied ones share their matrix."""
+    form = ops.best_form(sum(weight.numel() for weight in packed))
+    for matrix in packed.values():
+        matrix.arrange(form, activations)
     used = set()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

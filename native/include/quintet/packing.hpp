@@ -20,7 +20,7 @@ constexpr int kCodes = 125;
 
 // What is wrong with an element of the input, and where. `column` counts the elements of the array that was read (digits or bytes).
 struct Fault {
-  enum class Kind { kNone, kDigit, kCode, kPadding };
+  enum class Kind { kNone, kDigit, kCode, kPadding, kIndex };
   Kind kind = Kind::kNone;
   std::int64_t row = 0;
   std::int64_t column = 0;
@@ -38,5 +38,10 @@ Fault pack(const std::int8_t* digits, std::int64_t rows, std::int64_t columns, s
 
 // packed[rows, bytes_in_row(columns)] -> digits[rows, columns]. The first row that holds no code, or padding that is not zero, stops it.
 Fault unpack(const std::uint8_t* packed, std::int64_t rows, std::int64_t columns, std::int8_t* digits);
+
+// rows[count, columns] = scale[i] * digits of row i of packed[matrix_rows, ...], for each i in indices[count]. An index outside the matrix
+// stops it (`row` is its place in `indices`, `column` the index), as does a row that `unpack` refuses.
+Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, const float* scale, const std::int64_t* indices,
+             std::int64_t count, float* rows);
 
 }  // namespace quintet

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
 namespace quintet {
 namespace {
@@ -117,6 +118,7 @@ Fault unpack_row(const std::uint8_t* packed, std::int64_t columns, std::int8_t* 
 }  // namespace
 
 Fault pack(const std::int8_t* digits, std::int64_t rows, std::int64_t columns, std::uint8_t* packed) {
+  if (columns == 0) return {};
   for (std::int64_t r = 0; r < rows; ++r, digits += columns, packed += bytes_in_row(columns)) {
     if (!all_digits(digits, columns)) return first_bad_digit(digits, r, columns);
     pack_row(digits, columns, packed);
@@ -125,14 +127,24 @@ Fault pack(const std::int8_t* digits, std::int64_t rows, std::int64_t columns, s
 }
 
 Fault unpack(const std::uint8_t* packed, std::int64_t rows, std::int64_t columns, std::int8_t* digits) {
+  if (columns == 0) return {};
   for (std::int64_t r = 0; r < rows; ++r, packed += bytes_in_row(columns), digits += columns) {
-    Fault fault = unpack_row(packed, columns, digits);
+    const Fault fault = unpack_row(packed, columns, digits);
     if (fault.kind == Fault::Kind::kCode) return first_bad_code(packed, r, columns);
-    if (fault) {
-      fault.row = r;
-      fault.column = bytes_in_row(columns) - 1;
-      return fault;
-    }
+    if (fault) return {fault.kind, r, bytes_in_row(columns) - 1, fault.value};
+  }
+  return {};
+}
+
+Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, const float* scale, const std::int64_t* indices,
+             std::int64_t count, float* rows) {
+  std::vector<std::int8_t> digits(static_cast<std::size_t>(columns));
+  for (std::int64_t i = 0; i < count; ++i, rows += columns) {
+    const std::int64_t index = indices[i];
+    if (index < 0 || index >= matrix_rows) return {Fault::Kind::kIndex, i, index, 0};
+    const Fault fault = unpack(packed + index * bytes_in_row(columns), 1, columns, digits.data());
+    if (fault) return {fault.kind, index, fault.column, fault.value};
+    for (std::int64_t k = 0; k < columns; ++k) rows[k] = static_cast<float>(digits[static_cast<std::size_t>(k)]) * scale[index];
   }
   return {};
 }

@@ -75,6 +75,7 @@ def test_a_matrix_outside_the_known_modules_is_a_programmers_error():
 
 def test_float32_and_bfloat16_inputs():
     matrix = quantization.quantize({"w": torch.randn(6, 9, generator=torch.Generator().manual_seed(0))}, "here")["w"]
+    matrix.arrange("nibble", "float")
     x = torch.randn(4, 9, generator=torch.Generator().manual_seed(1))
     layer = PackedLinear(matrix, torch.ones(6))
     torch.testing.assert_close(layer(x), x @ matrix.dense().T + 1)

@@ -1,0 +1,39 @@
+// y = x W^T + bias for a matrix W = scale[row] * digit[row, column] of 5-level weights in tiles.
+#pragma once
+
+#include <cstdint>
+
+#include "quintet/tiles.hpp"
+
+namespace quintet {
+
+// A bfloat16 number: the upper half of a float32.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+
+// What happens to the activations.
+enum class Activations {
+  kFloat,  // nothing: products and sums in float32
+  kInt8,   // each token t is rounded to q = round(x / s) with s = max|x| / 127; sums of q * digit are exact integers
+};
+
+struct Linear {
+  Tiles weights;
+  const float* scale;  // [rows]
+  const float* bias;   // [rows], or null
+};
+
+// The most columns for which 32-bit sums of 127 * 4 cannot overflow.
+constexpr std::int64_t kMaxColumns = std::int64_t{1} << 22;
+
+// x[tokens, columns] -> y[tokens, rows], both row by row. The result does not depend on `threads`; with int8 activations it is the same on
+// every level, bit for bit: y = float(sum) * (s * scale) + bias, each operation rounded to float32. A token that holds no finite maximum
+// gives NaN.
+template <class T>
+void multiply(const Linear& linear, const T* x, std::int64_t tokens, Activations activations, int threads, T* y);
+
+extern template void multiply(const Linear&, const float*, std::int64_t, Activations, int, float*);
+extern template void multiply(const Linear&, const Bfloat16*, std::int64_t, Activations, int, Bfloat16*);
+
+}  // namespace quintet

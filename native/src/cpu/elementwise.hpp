@@ -1,0 +1,51 @@
+// Loops that the compiler vectorises by itself: written once, compiled for each level inside that level's functions.
+#pragma once
+
+#include <cstring>
+#include <limits>
+
+#include "kernels.hpp"
+
+#define QUINTET_INLINE inline __attribute__((always_inline))
+
+namespace quintet {
+
+QUINTET_INLINE Token quantize_row(const float* x, std::int64_t count, std::int8_t* q) {
+  // The bits of |x| order as the numbers do, with NaN above infinity: so one maximum finds the largest number and what is not finite.
+  std::int32_t peak = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= 0x7FFFFFFF;
+    peak = bits > peak ? bits : peak;
+  }
+  float largest;
+  std::memcpy(&largest, &peak, sizeof largest);
+  if (!(largest <= std::numeric_limits<float>::max())) {
+    std::memset(q, 0, static_cast<std::size_t>(count));
+    return {std::numeric_limits<float>::quiet_NaN(), 0};
+  }
+  constexpr float kSmallest = 1e-30F;   // below this all is taken for 0: its inverse would not be finite
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding and taking it away rounds to the nearest integer, ties to even
+  largest = largest < kSmallest ? kSmallest : largest;
+  const float inverse = 127.0F / largest;
+  std::int32_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float rounded = x[i] * inverse + kRound - kRound;
+    const auto value = static_cast<std::int32_t>(rounded);
+    q[i] = static_cast<std::int8_t>(value);
+    sum += value;
+  }
+  return {largest / 127.0F, sum};
+}
+
+QUINTET_INLINE void finish_rows(const std::int32_t* sums, std::int64_t rows, Token token, const float* scale, const float* bias, float* y) {
+  const std::int32_t shift = 2 * token.sum;
+  if (bias == nullptr) {
+    for (std::int64_t r = 0; r < rows; ++r) y[r] = static_cast<float>(sums[r] - shift) * (token.scale * scale[r]);
+  } else {
+    for (std::int64_t r = 0; r < rows; ++r) y[r] = static_cast<float>(sums[r] - shift) * (token.scale * scale[r]) + bias[r];
+  }
+}
+
+}  // namespace quintet
