@@ -20,7 +20,11 @@ Model = Annotated[str, typer.Argument(help="A model of params.yaml.", show_defau
 def _stage(name: str, target: str | None = None) -> None:
     from pipeline.stages.runner import run
 
-    run(name, target)
+    try:
+        run(name, target)
+    except KeyboardInterrupt:
+        print("stopped: nothing was published; the same command continues", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command(epilog="Example: python -m pipeline download plays")
@@ -139,9 +143,6 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped: nothing was published; the same command continues", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":
