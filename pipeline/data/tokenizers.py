@@ -112,8 +112,10 @@ def load(directory: Path) -> Tokenizer:
 
 
 def characters(alphabet: Iterable[str], unknown: bool = False) -> Tokenizer:
-    """One id a character in the order of code points, then `<unk>` if wanted, then the end-of-text token."""
+    """One id a character in the order of code points, then `<unk>` if wanted, then the end-of-text token. Raises `UserError` for none."""
     vocabulary = {character: id for id, character in enumerate(sorted(set(alphabet)))}
+    if not vocabulary:
+        raise UserError("a character tokenizer needs at least one character: give it a text that is not empty")
     if unknown:
         vocabulary[UNKNOWN] = len(vocabulary)
     backend = Backend(models.WordLevel(vocabulary, unk_token=UNKNOWN))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.data.arithmetic.equations import Equation, labels
 from pipeline.data.arithmetic.rules import answer
 from pipeline.errors import UserError
+from pipeline.progress import Bar
 
 if TYPE_CHECKING:
     from pipeline.schema.data import ArithmeticDataset
@@ -30,15 +31,17 @@ def sample(block: "ArithmeticDataset", seed: int) -> Iterator[str]:
     chance = random.Random(f"{seed}/arithmetic")
     seen: set[str] = set()
     kinds: dict[tuple[str, int], dict[int, list[str]]] = {}
-    for _ in range(DRAWS * block.examples):
-        text = _draw(block, chance)
-        if text is None or text in seen:
-            continue
-        seen.add(text)
-        kind = labels(text)
-        kinds.setdefault((kind.operator, kind.digits), {}).setdefault(kind.carries, []).append(text)
-        if len(seen) == CANDIDATES * block.examples:
-            break
+    with Bar("draw candidates", CANDIDATES * block.examples, "equations") as bar:
+        for _ in range(DRAWS * block.examples):
+            text = _draw(block, chance)
+            if text is None or text in seen:
+                continue
+            seen.add(text)
+            kind = labels(text)
+            kinds.setdefault((kind.operator, kind.digits), {}).setdefault(kind.carries, []).append(text)
+            bar.advance(1)
+            if len(seen) == CANDIDATES * block.examples:
+                break
     if len(seen) < block.examples:
         raise UserError(f"examples = {block.examples}, but only {len(seen)} different equations were found: lower it, or widen the range")
     return islice(in_turn([list(in_turn(_values(carries))) for carries in _values(kinds)]), block.examples)

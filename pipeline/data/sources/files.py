@@ -9,6 +9,8 @@ from typing import Any
 from pipeline.data.documents import Document
 from pipeline.errors import UserError
 
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Whether a relative path with forward slashes fits a pattern: `*` and `?` stay within a folder, `**/` spans folders."""
@@ -85,6 +87,8 @@ def text_of(row: Any, text_field: str, where: str) -> str:
     text = row[text_field]
     if not isinstance(text, str):
         raise UserError(f"{text_field!r} of {where} is {type(text).__name__}, not text: name another field by `text_field`")
+    if half := _HALF.search(text):
+        raise UserError(f"{text_field!r} of {where} is not Unicode: half a surrogate pair at position {half.start() + 1}: correct the row")
     return text
 
 

@@ -85,6 +85,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.handler = type("Scripted", (Handler,), {"script": [whole], "ranges": []})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
+        self.server.handle_error = lambda *_: None  # clients that hang up are part of the play
         self.downloads = folder / "downloads"
         self.url = f"http://127.0.0.1:{self.server.server_port}/data/text.txt?x=1"
 

@@ -48,15 +48,15 @@ def test_tensors_are_mapped_and_not_read(shard: Path) -> None:
 
 
 def test_a_large_shard_costs_no_memory(tmp_path: Path) -> None:
-    """200 MB of tokens are mapped by a process that may have far less than that."""
+    """100 MB of tokens are mapped by a process that may have far less than that."""
     path = tmp_path / "large"
     with shards.Writer(path, "tokens", np.dtype("<u2")) as writer:
-        for _ in range(100):
+        for _ in range(50):
             writer.append(np.zeros(1_000_000, dtype=np.uint16))
     code = (
         "import resource, sys; from pathlib import Path; from pipeline.data import shards; "
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; tokens = shards.open(Path(sys.argv[1]))['tokens']; "
-        "assert len(tokens) == 100_000_000 and tokens[::10_000_000].sum() == 0; "
+        "assert len(tokens) == 50_000_000 and tokens[::10_000_000].sum() == 0; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

@@ -102,6 +102,7 @@ def test_a_folder_gives_its_files_in_the_order_of_their_names(tmp_path: Path) ->
         ("rows.jsonl", b'{"text": "a"}\n{"text": ', r"rows\.jsonl:2 is not JSON"),
         ("rows.jsonl", b'{"text": "a"}\n{"text": 3}', r"'text' of rows\.jsonl:2 is int, not text"),
         ("rows.jsonl", b'{"body": "a"}', r"rows\.jsonl:1 has no field 'text', only \['body'\]: name the field"),
+        ("rows.jsonl", b'{"text": "a\\ud800"}', r"'text' of rows\.jsonl:1 is not Unicode: half a surrogate pair at position 2"),
         ("rows.jsonl", b"[1]", r"rows\.jsonl:1 has no field 'text'"),
         ("rows.jsonl", b'{"text": "\xef"}', r"rows\.jsonl:1 is not UTF-8: byte 0xef at offset 10"),
         ("table.parquet", b"PAR1 nonsense", r"table\.parquet is not a parquet file"),

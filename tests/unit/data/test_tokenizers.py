@@ -109,6 +109,19 @@ def test_gpt2_from_its_files(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(save(tokenizer, tmp_path / "t"))(text)["input_ids"] == ids
 
 
+@pytest.mark.skipif(not GPT2.is_dir(), reason="GPT-2's files are not here")
+def test_gpt2_by_name_takes_the_same_two_files_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repository: str, name: str) -> str:
+        asked.append((repository, name))
+        return str(GPT2 / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert tokenizers.gpt2("openai-community/gpt2").encode("Hello world") == [15496, 995]
+    assert asked == [("openai-community/gpt2", "vocab.json"), ("openai-community/gpt2", "merges.txt")]
+
+
 def test_gpt2_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"'nobody/nothing' is no folder, and the hub did not give its vocab\.json"):
@@ -166,6 +179,8 @@ def test_the_small_face(tmp_path: Path) -> None:
     tokenizer = CharacterTokenizer()
     with pytest.raises(UserError, match="fit"):
         tokenizer.encode("x")
+    with pytest.raises(UserError, match="at least one character"):
+        tokenizer.fit("")
     tokenizer.fit("hello world")
     ids = tokenizer.encode("hello")
     assert isinstance(ids, list) and all(type(id) is int for id in ids)
