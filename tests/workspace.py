@@ -38,11 +38,19 @@ class Workspace:
     def pipeline(self, *arguments: str, code: int | None = 0, **extra: str) -> str:
         return self.run("python", "-m", "pipeline", *arguments, code=code, **extra)
 
-    def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
-        """A process in a session of its own, so that its whole group can be killed."""
+    def start(self, *command: str, **extra: str) -> subprocess.Popen[bytes]:
+        """A process in a session of its own, so that its whole group can be killed; what it prints is `said`."""
         env = {**self.environment, **extra}
-        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, start_new_session=True, **output)
+        with (self.folder / ".quintet/said.txt").open("wb") as said:
+            return subprocess.Popen(command, cwd=self.folder, env=env, start_new_session=True, stdout=said, stderr=said)
+
+    def said(self) -> str:
+        """What the last started process printed."""
+        return self.read(".quintet/said.txt").decode()
+
+    def checkpoints(self) -> list[Path]:
+        """Resumable states of trainings that have not ended."""
+        return sorted((self.folder / ".quintet/state").glob("*/*.safetensors"))
 
     def set(self, **values: Any) -> None:
         """Change params.yaml: dotted keys, `__` for a dot."""

@@ -111,9 +111,11 @@ def _check_target(name: str, target: str | None, full: Config) -> None:
 
 
 def _guard(stage: Stage) -> None:
-    """Fail before anything is published if an input, or a file of the code that ran, changed meanwhile."""
+    """Fail before anything is published if an input, a parameter, or a file of the code that ran changed meanwhile."""
     ran = {PACKAGE.parent / path for path in stage.loaded_code()}
-    changed = [path for path in stage.inputs.changed()] + [path for path in stage.code.changed() if path in ran]
+    changed = [*stage.inputs.changed(), *(path for path in stage.code.changed() if path in ran)]
+    if configuration.select(configuration.load(), stage.name, stage.target) != stage.parameters:
+        changed.append(paths.PARAMETERS)
     stage.events.code(stage.loaded_code())
     if changed:
         shutil.rmtree(stage.out.folder, ignore_errors=True)
