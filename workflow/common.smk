@@ -120,7 +120,9 @@ CODE = {
         "pipeline/models/generation.py",
         "pipeline/rng.py",
     ],
-    "report": [],
+    "report": [
+        "pipeline/report",
+    ],
 }
 
 

@@ -21,13 +21,16 @@ def run(stage: Stage) -> None:
     config = models.read_config(paths.model(name))
     stage.events.run(config["quintet"]["training_key"])
     judge = evaluation.judge(config, paths.ready(stage.dataset), stage.model.evaluation, stage.config.seed)
-    metrics: dict[str, dict[str, object]] = {"baselines": dict(judge.baselines())}
+    judged_files = [
+        [str(path), value] for path, value in sorted(stage.inputs.sha256.items())
+    ]  # a list, which DVC's tables of metrics leave out
+    metrics: dict[str, object] = {"baselines": judge.baselines(), "inputs": judged_files}
     weights = models.build(config).parameter_count()
     judged = {}
     for section, model, file in _contenders(name, config["quintet"]["family"]):
         verdict, size = judge.verdict(model), file.stat().st_size
         metrics[section] = {**verdict.figures, "bytes": size, "bits_per_weight": 8 * size / weights}
-        stage.events.metrics({f"evaluate/{section}_{unit}": rate for unit, rate in verdict.speed.items()})
+        stage.events.metrics({f"speed.{section}_{unit}": rate for unit, rate in verdict.speed.items()})
         say(f"evaluate {name}: {section}  " + "  ".join(f"{key} {rate:,.0f}" for key, rate in verdict.speed.items()))
         if section in SHOWN:
             judged[section] = (model, verdict)

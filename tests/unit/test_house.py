@@ -22,6 +22,7 @@ FLOORS = [
     {"io", "rng", "progress", "tracking", "ops"},
     {"models", "data"},
     {"training", "quantization", "conversion", "evaluation"},
+    {"report"},
     {"stages", "apps"},
     {"__main__"},
 ]
