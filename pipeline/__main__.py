@@ -110,6 +110,14 @@ def schema() -> None:
     presets.write_schema()
 
 
+@app.command(epilog="Example: python -m pipeline results")
+def results() -> None:
+    """Print the table of results, where the report lies, and how to look at the runs."""
+    from pipeline.apps import results
+
+    results.show()
+
+
 @app.command(epilog="Example: python -m pipeline ui --port 5001")
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Serve MLflow's pages of all runs, until Ctrl-C."""
