@@ -3,13 +3,14 @@
 import sys
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import io, paths
 from pipeline.report import figures
 
-WIDTH = 120
+WIDTH = 140
 """Of the table where the output is no terminal."""
 
 
@@ -26,10 +27,10 @@ def show() -> None:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """One line a model: the figure that sums it up, float and at five levels, beside the strongest baseline, and sizes."""
-    made = Table(title="Results on the test split", title_justify="left", header_style="bold")
+    made = Table(title="Results on the test split", title_justify="left", box=SIMPLE_HEAD)
     made.add_column("model", style="bold")
     made.add_column("judged by")
-    for column in ("float", "five levels", "to beat", "float file", "five-level file", "bits/weight"):
+    for column in ("float", "five levels", "to beat", "float file", "5-level file", "bits/weight"):
         made.add_column(column, justify="right")
     made.add_column("exports")
     for row in rows:
@@ -44,6 +45,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
             figures.size(row["float_bytes"]),
             figures.size(row["quantized_bytes"]),
             figures.write("bits", row["packed_bits_per_weight"]),
-            row["formats"] + (" (same greedy text)" if row["greedy_equal"] == 1 else ""),
+            row["formats"],
         )
     return made
