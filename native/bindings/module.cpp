@@ -11,6 +11,9 @@
 #include "tensor.hpp"
 
 namespace quintet {
+
+void bind_recurrent(py::module_& module);
+
 namespace {
 
 using Matrix = Tensor<std::uint8_t, 2>;
@@ -164,4 +167,5 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
   module.def("linear_float32", &quintet::linear_of<float>);
   module.def("linear_bfloat16", &quintet::linear_of<quintet::Bfloat16>);
+  quintet::bind_recurrent(module);
 }

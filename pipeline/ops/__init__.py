@@ -2,6 +2,7 @@
 
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
+from pipeline.ops.recurrent import recurrent_run
 from pipeline.ops.reference import bytes_in_row
 
-__all__ = ["best_form", "bytes_in_row", "embedding", "linear", "pack", "tile", "unpack", "untile"]
+__all__ = ["best_form", "bytes_in_row", "embedding", "linear", "pack", "recurrent_run", "tile", "unpack", "untile"]

@@ -1,0 +1,165 @@
+"""RealNet's recurrent run, h' = gain RMSNorm(dropout(act(h W + b + I_t))), forward and backward in one native call each.
+
+`reference_recurrent.recurrent_run` is the definition.
+Shapes: B rows, N neurons, S frames of input, I neurons that receive it, C collected states.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.ops import native
+from pipeline.ops.reference_recurrent import EPSILON
+
+# `plan` is [steps, every, hold, collect, segment, keep]: few arguments, since torch.library looks at each of them at each call.
+_INPUTS = (
+    "Tensor weight, Tensor bias, Tensor gain, Tensor? state, Tensor drive, Tensor? places, "
+    "Tensor seed, int[] plan, str activation, float dropout, float epsilon"
+)
+_KEPT = "Tensor values, Tensor scales, Tensor masks"
+torch.library.define("quintet::recurrent", f"({_INPUTS}) -> (Tensor final, Tensor states, {_KEPT})")
+torch.library.define(
+    "quintet::recurrent_backward",
+    f"({_INPUTS}, {_KEPT}, Tensor? final_gradient, Tensor? states_gradient) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def recurrent_run(
+    drive: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    gain: Tensor,
+    *,
+    steps: int,
+    state: Tensor | None = None,
+    places: Tensor | None = None,
+    every: int = 1,
+    hold: bool = False,
+    collect: int = 0,
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    seed: int | Tensor = 0,
+    epsilon: float = EPSILON,
+    segment: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """`steps` steps from `state` [B, N] (None: zero) -> final state [B, N], states after steps collect, 2 collect, ... [B, C, N].
+
+    Frame k of `drive` [B, S, I] enters at step k * every, at the neurons `places` int64 [I] (None: all N); with `hold` it stays until the
+    next frame. weight [N, N] maps from row to column; bias, gain [N]; all float32. Dropout's mask is a function of (seed, step, row,
+    neuron): take another seed (an int, or an int64 tensor without dimensions) for each call. With `segment` K > 0 only every K-th state is
+    kept for the backward pass, which computes the others again: K near sqrt(steps) needs the least memory, for a third more time.
+    `ValueError` that names the argument for a wrong type, size, device or number.
+    """
+    if isinstance(seed, int):
+        seed = torch.tensor((seed + 2**63) % 2**64 - 2**63)
+    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, weight, bias, gain, state))
+    plan = [steps, every, hold, collect, segment, keep]
+    final, states, *_ = torch.ops.quintet.recurrent(weight, bias, gain, state, drive, places, seed, plan, activation, dropout, epsilon)
+    return final, states
+
+
+def _outputs(
+    weight: Tensor,
+    bias: Tensor,
+    gain: Tensor,
+    state: Tensor | None,
+    drive: Tensor,
+    places: Tensor | None,
+    seed: Tensor,
+    plan: list[int],
+    activation: str,
+    dropout: float,
+    epsilon: float,
+) -> Outputs:
+    """The tensors that the forward pass fills. Their sizes are those of native/include/quintet/recurrent.hpp."""
+    for name, tensor, rank in (("weight", weight, 2), ("bias", bias, 1), ("gain", gain, 1), ("drive", drive, 3), ("seed", seed, 0)):
+        if tensor.dim() != rank:
+            raise ValueError(f"{name} must have {rank} dimensions, not {tensor.dim()}")
+    steps, every, _, collect, segment, keep = plan
+    for name, number, least in (("steps", steps, 1), ("every", every, 1), ("collect", collect, 0), ("segment", segment, 0)):
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, not {number}")
+    batch, neurons = drive.shape[0], weight.shape[0]
+    if neurons == 0:
+        raise ValueError("weight must have at least one row")
+    width = -(-neurons // 16) * 16 if neurons < 64 else 64
+    tiles = -(-neurons // width)
+    slots = steps if segment == 0 else (steps - 1) // segment
+    size = keep * slots * tiles * batch * width
+    masks = steps * tiles * batch if segment == 0 and dropout > 0 else 0
+    return (
+        drive.new_empty(batch, neurons),
+        drive.new_empty(batch, steps // collect if collect else 0, neurons),
+        drive.new_zeros(size) if neurons % width else drive.new_empty(size),  # the last tile's padding is never written
+        drive.new_empty(keep * steps * batch),
+        drive.new_empty(keep * masks, dtype=torch.int64),
+    )
+
+
+def _gradients(weight: Tensor, bias: Tensor, gain: Tensor, state: Tensor | None, drive: Tensor, *_: Any) -> Outputs:
+    def like(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+    return like(weight), like(bias), like(gain), weight.new_empty(0, weight.shape[0]) if state is None else like(state), like(drive)
+
+
+torch.library.register_fake("quintet::recurrent", _outputs)
+torch.library.register_fake("quintet::recurrent_backward", _gradients)
+
+
+def _dense(*arguments: Any) -> list[Any]:
+    return [each.contiguous() if isinstance(each, Tensor) else each for each in arguments]
+
+
+def _numbers(seed: Tensor, plan: list[int], activation: str, dropout: float, epsilon: float) -> Any:
+    threads = torch.get_num_threads()
+    return native.module().RecurrentNumbers(*plan[:5], activation, dropout, epsilon, int(seed) % 2**64, threads)
+
+
+@torch.library.impl("quintet::recurrent", "CPU")
+def _forward(*inputs: Any) -> Outputs:
+    outputs = _outputs(*inputs)
+    native.call("recurrent_forward", *_dense(*inputs[:6]), _numbers(*inputs[6:11]), *outputs, bool(inputs[7][5]))
+    return outputs
+
+
+@torch.library.impl("quintet::recurrent_backward", "CPU")
+def _backward(*inputs: Any) -> Outputs:
+    gradients = _gradients(*inputs)
+    native.call("recurrent_backward", *_dense(*inputs[:6]), _numbers(*inputs[6:11]), *_dense(*inputs[11:]), *gradients)
+    return gradients
+
+
+class _Run(torch.autograd.Function):
+    """What `torch.library.register_autograd` would make, without its tenth of a millisecond a call: half the time of a small network."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Outputs:
+        outputs = _below(*inputs)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*outputs[2:])
+        ctx.save_for_backward(*inputs[:7], *outputs[2:])
+        ctx.numbers = inputs[7:]
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, final: Tensor | None, states: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        weight, bias, gain, state, drive = torch.ops.quintet.recurrent_backward(*tensors[:7], *ctx.numbers, *tensors[7:], final, states)
+        return weight, bias, gain, None if tensors[3] is None else state, drive, *(None,) * 6
+
+
+def _below(*inputs: Any) -> Outputs:
+    with torch._C._AutoDispatchBelowAutograd():
+        outputs: Outputs = torch.ops.quintet.recurrent.default(*inputs)
+    return outputs
+
+
+@torch.library.impl("quintet::recurrent", "Autograd")
+def _tracked(*inputs: Any) -> Outputs:
+    keep = bool(inputs[7][5])
+    outputs: Outputs = _Run.apply(*inputs) if keep else _below(*inputs)
+    return outputs
