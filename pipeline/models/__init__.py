@@ -70,12 +70,13 @@ def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """config.json of a model directory; raises `UserError` where it was not made here."""
-    config: dict[str, Any] = io.read_json(directory / "config.json")
-    if "family" not in config.get("quintet", {}):
+    config = io.read_json(directory / "config.json")
+    section = config.get("quintet") if isinstance(config, dict) else None
+    if not isinstance(section, dict) or "family" not in section:
         raise UserError(
             f"{directory}/config.json has no section `quintet` that names the family: give a model directory that was trained here"
         )
-    return config
+    return dict(config)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

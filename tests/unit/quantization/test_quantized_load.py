@@ -147,6 +147,13 @@ def test_damaged_configurations_are_named(directory, message):
         quantization.load(directory)
 
 
+@pytest.mark.parametrize("content", ["[]", "3", '{"quintet": 3}', "{", "\ud800".encode("utf-16", "surrogatepass")])
+def test_configurations_of_another_shape_are_refused(directory, content):
+    (directory / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=r"config.json (has no section `quintet`|is not valid JSON)"):
+        quantization.load(directory)
+
+
 def test_an_oversized_model_is_refused_without_its_memory(directory):
     damaged(directory, config=lambda c: c.update(hidden_size=10**9))
     with pytest.raises(UserError, match="where the model's sizes ask for"):
@@ -165,3 +172,12 @@ def test_missing_files_are_named(directory):
     (directory / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model.safetensors is missing"):
         quantization.load(directory)
+
+
+def test_int8_activations_cost_little(directory):
+    """8-bit activations are far finer than 5-level weights."""
+    exact, fast = quantization.load(directory), quantization.load(directory, activations="int8")
+    with torch.no_grad():
+        a, b = exact(TOKENS)[0], fast(TOKENS)[0]
+    assert not torch.equal(a, b)
+    assert (a - b).square().mean() < 2e-3 * a.square().mean()
