@@ -1,4 +1,4 @@
-"""SIGKILL under DVC and Snakemake: nothing half made is taken for made, the step ends with its runner, and a second try gives the same bytes."""
+"""SIGKILL under DVC and Snakemake: nothing half made counts as made, the step ends with its runner, a second try gives the same bytes."""
 
 import os
 import random
