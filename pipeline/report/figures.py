@@ -12,6 +12,8 @@ TITLES = {"quantized": "five levels", "kl_divergence": "KL divergence", "greedy_
 SHARES = ("exact_match", "accuracy", "share", "greedy", "answer_complete", "expression_complete", "first_operand")
 """Beginnings of the names of figures that lie between 0 and 1 and are written as percent."""
 
+MUCH = 3.0
+
 
 def headline(section: dict[str, Any]) -> str:
     """Name of the figure that sums up a section of the evaluation."""
@@ -53,9 +55,13 @@ def percent(share: float) -> str:
 
 
 def change(name: str, before: float, after: float) -> str:
-    """What became of a figure: a difference in points for shares, a factor for sizes, else a share of the value before."""
+    """What became of a figure: a difference in points for shares, a factor for sizes and what grew much, else percent."""
+    if before == after:
+        return "the same"
     if name.endswith("bytes") or name.startswith("bits_per_weight"):
         return f"÷ {before / after:.3g}"
     if name.startswith(SHARES):
         return f"{100 * (after - before):+.2f} points"
+    if before and after / before >= MUCH:
+        return f"× {after / before:,.{0 if after / before >= 100 else 1}f}"
     return f"{100 * (after - before) / before:+.2f} %" if before else ""

@@ -48,9 +48,7 @@ def collect(models: Mapping[str, Any]) -> list[Results]:
     """Results of every model that params.yaml names, in that order; raises `UserError` where files are missing, or there are others."""
     strangers = {path for folder in (paths.METRICS, paths.PLOTS) for path in folder.glob("*") if path.is_dir() and path.name not in models}
     if strangers:
-        raise UserError(
-            f"{min(strangers)} belongs to no model of params.yaml: `python -m pipeline clean --yes` removes such results"
-        )
+        raise UserError(f"{min(strangers)} belongs to no model of params.yaml: `python -m pipeline clean --yes` removes such results")
     return [read(name) for name in models]
 
 

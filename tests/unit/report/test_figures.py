@@ -35,6 +35,8 @@ def test_write(name, value, text):
         ("exact_match", 0.998, 0.975, "-2.30 points"),
         ("loss", 1.5, 1.56, "+4.00 %"),
         ("loss", 0.0, 0.1, ""),
+        ("loss", 3.3e-4, 0.596, "× 1,806"),
+        ("exact_match", 0.5, 0.5, "the same"),
     ],
 )
 def test_change(name, before, after, text):
