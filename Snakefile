@@ -129,11 +129,12 @@ rule quantize:
         "logs/quantize/{model}.log",
     benchmark:
         "benchmarks/quantize/{model}.tsv"
+    threads: quantization_threads
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        parameters=parameters("models.{model}.dataset", "models.{model}.quantization"),
+        parameters=parameters("seed", "models.{model}.dataset", "models.{model}.quantization"),
     shell:
         "python -m pipeline quantize {wildcards.model} > {log} 2>&1"
 

@@ -22,7 +22,7 @@ STAGE_PARAMETERS: dict[str, tuple[str, ...]] = {
     "download": ("seed", "datasets.{dataset}"),
     "tokenize": ("seed", "datasets.{dataset}"),
     "train": ("seed", "models.{model}.family", "models.{model}.dataset", "models.{model}.architecture", "models.{model}.training"),
-    "quantize": ("models.{model}.dataset", "models.{model}.quantization"),
+    "quantize": ("seed", "models.{model}.dataset", "models.{model}.quantization"),
     "convert": ("models.{model}.dataset", "models.{model}.formats"),
     "evaluate": ("seed", "models.{model}.dataset", "models.{model}.evaluation"),
     "report": ("seed", "datasets", "models"),

@@ -88,10 +88,15 @@ CODE = {
         "pipeline/training",
     ],
     "quantize": [
+        *DATA,
         *MODEL,
         *NATIVE,
+        "pipeline/data/sampler.py",
+        "pipeline/data/shards.py",
+        "pipeline/models/generation.py",
         "pipeline/quantization",
         "pipeline/rng.py",
+        "pipeline/training",
     ],
     "convert": [
         *DATA,
@@ -163,3 +168,9 @@ def ready_data(wildcards):
 def training_threads(wildcards):
     """Threads that the model's training takes."""
     return config["models"][wildcards.model]["training"].get("threads", 1)
+
+
+def quantization_threads(wildcards):
+    """Threads that quantizing the model takes."""
+    training = config["models"][wildcards.model]["quantization"].get("training") or {}
+    return training.get("threads", 1)

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import io, models, paths
-from pipeline.data import shards, tokenizers
-from pipeline.data.arithmetic import Codec
+from pipeline.data import tokenizers
 from pipeline.stages.runner import Stage
 from pipeline.training import devices, tasks
 from pipeline.training.checkpoints import Store
@@ -18,7 +17,7 @@ def run(stage: Stage) -> None:
     block, ready = stage.model, paths.ready(stage.dataset)
     device = devices.prepare(block.training.device, block.training.threads)
     dataset = io.read_json(ready / "dataset.json")
-    task = _task(ready, dataset, block, stage.config.seed)
+    task = tasks.of(ready, dataset, block.training, block.architecture.max_position_embeddings, stage.config.seed)
     module = models.create(_describe(stage, dataset, block.architecture), stage.config.seed).to(device)
     store = Store(paths.private() / "state" / stage.state_key)
     stage.events.run(stage.training_key)
@@ -29,14 +28,6 @@ def run(stage: Stage) -> None:
         trainer.run()
         _publish(stage, trainer, ready)
     stage.afterwards.append(store.remove)
-
-
-def _task(ready: Path, dataset: dict[str, Any], block: Any, seed: int) -> tasks.Task:
-    splits = {split: shards.open(ready / f"{split}.safetensors")["tokens"] for split in paths.SPLITS}
-    context = block.architecture.max_position_embeddings
-    if dataset["kind"] == "arithmetic":
-        return tasks.Arithmetic(splits, block.training, seed, context, Codec.from_dict(dataset["codec"]))
-    return tasks.Language(splits, block.training, seed, context, tokenizers.load(ready))
 
 
 def _describe(stage: Stage, dataset: dict[str, Any], architecture: Any) -> dict[str, Any]:

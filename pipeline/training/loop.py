@@ -15,7 +15,7 @@ from pipeline.training.checkpoints import Store
 from pipeline.training.devices import products
 from pipeline.training.interrupts import StopRequest
 from pipeline.training.pace import Pace
-from pipeline.training.tasks import UNSCORED, Task, loss_sum
+from pipeline.training.tasks import UNSCORED, Task
 
 LOG_EVERY = 10
 """Steps between two readings of the loss."""
@@ -24,11 +24,12 @@ LOG_EVERY = 10
 class Trainer:
     """One training, from its first step or from where its checkpoints left it.
 
-    `events` takes curves and samples (`metrics`, `text`).
+    `events` takes curves and samples (`metrics`, `text`), whose names begin with `prefix`.
     """
 
-    def __init__(self, module: Model, task: Task, seed: int, store: Store, events: Any, title: str) -> None:
-        self.module, self.task, self.settings, self.store, self.events, self.title = module, task, task.settings, store, events, title
+    def __init__(self, module: Model, task: Task, seed: int, store: Store, events: Any, title: str, prefix: str = "") -> None:
+        self.module, self.task, self.settings, self.store = module, task, task.settings, store
+        self.events, self.title, self.prefix = events, title, prefix
         self.optimizers = optimizers.build(module, self.settings)
         self.progress = state.Progress()
         self.best: state.Tensors = {}
@@ -72,8 +73,9 @@ class Trainer:
         total = torch.zeros_like(self.loss)
         self.module.train()
         for inputs, targets in zip(batch.inputs.split(s.batch_size), batch.targets.split(s.batch_size), strict=True):
-            logits, _ = self.module(inputs.to(self.module.device))
-            loss = loss_sum(logits, targets.to(self.module.device)) / positions
+            inputs, targets = inputs.to(self.module.device), targets.to(self.module.device)
+            logits, _ = self.module(inputs)
+            loss = self.task.loss(inputs, logits, targets) / positions
             loss.backward()
             total += loss.detach()
         if s.gradient_clip:
@@ -94,7 +96,7 @@ class Trainer:
             self._evaluate()
         if s.sample_every and p.step % s.sample_every == 0:
             self.module.eval()
-            self.events.text(f"samples/{p.step:08d}.txt", self.task.sample(self.module))
+            self.events.text(f"{self.prefix}samples/{p.step:08d}.txt", self.task.sample(self.module))
         if last or stopping or p.stopped or p.step % s.checkpoint_every == 0:
             self.store.save(p.step, *state.capture(self.module, self.optimizers, p, self.best, self.loss))
 
@@ -103,7 +105,7 @@ class Trainer:
         figures, step = self.pace.read(), self.progress.step
         self._finite(figures["loss"])
         figures |= {"tokens": step * self.task.tokens_per_step, "learning_rate": self._rate()}
-        self.events.metrics({f"train/{name}": value for name, value in figures.items()}, step)
+        self.events.metrics({f"{self.prefix}train/{name}": value for name, value in figures.items()}, step)
         return {"loss": figures["loss"], "tokens/s": figures["tokens_per_second"]}
 
     def _finite(self, loss: float) -> float:
@@ -121,7 +123,7 @@ class Trainer:
         since = p.step - (p.curve[-1]["step"] if p.curve else 0)
         self.module.eval()
         metrics = self.task.evaluate(self.module, "validation")
-        self.events.metrics({f"validation/{name}": value for name, value in metrics.items()}, p.step)
+        self.events.metrics({f"{self.prefix}validation/{name}": value for name, value in metrics.items()}, p.step)
         p.curve.append(
             {
                 "step": p.step,

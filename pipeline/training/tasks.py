@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline import rng
-from pipeline.data import sampler
+from pipeline import paths, rng
+from pipeline.data import sampler, shards, tokenizers
 from pipeline.data.arithmetic import Codec
 from pipeline.data.tokenizers import Tokenizer
 from pipeline.errors import UserError
@@ -47,11 +48,32 @@ def loss_sum(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
     return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=UNSCORED, reduction="sum")
 
 
+def divergence_sum(logits_BTV: Tensor, wanted_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Total Kullback-Leibler divergence of the predictions from the wanted ones over the scored positions, in float32."""
+    scored = targets_BT != UNSCORED
+    logits, wanted = (part[scored].float().log_softmax(-1) for part in (logits_BTV, wanted_BTV))
+    return F.kl_div(logits, wanted, log_target=True, reduction="sum")
+
+
 class Task(ABC):
     """Data, loss and metrics of one kind of problem."""
 
     def __init__(self, splits: Mapping[str, Array], settings: Any, seed: int) -> None:
         self.splits, self.settings, self.seed = splits, settings, seed
+        self.teacher: Model | None = None
+
+    def learn_from(self, teacher: Model, share: float) -> None:
+        """Let `share` of the loss be the divergence from the teacher's predictions (distillation: Hinton et al. 2015, temperature 1)."""
+        self.teacher, self.share = teacher.eval(), share
+
+    def loss(self, inputs_BT: Tensor, logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+        """What training lowers, over all scored positions of a batch."""
+        loss = loss_sum(logits_BTV, targets_BT)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted, _ = self.teacher(inputs_BT)
+        return (1 - self.share) * loss + self.share * divergence_sum(logits_BTV, wanted, targets_BT)
 
     judged_from = 0
     """The first position whose prediction counts for a row's being exact."""
@@ -191,3 +213,11 @@ class Arithmetic(Task):
         start = self.codec.prompt_length
         answers = generate(module, [row[:start] for row in rows], self.codec.answer_width + 1, eos=self.codec.eos)
         return "\n".join(self.codec.decode([*row[:start], *answer]) for row, answer in zip(rows, answers, strict=True))
+
+
+def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, seed: int) -> Task:
+    """The task of a ready data set, whose dataset.json is `dataset`."""
+    splits = {split: shards.open(ready / f"{split}.safetensors")["tokens"] for split in paths.SPLITS}
+    if dataset["kind"] == "arithmetic":
+        return Arithmetic(splits, settings, seed, context, Codec.from_dict(dataset["codec"]))
+    return Language(splits, settings, seed, context, tokenizers.load(ready))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pipeline import models
 from pipeline.errors import UserError
-from pipeline.training.tasks import UNSCORED
+from pipeline.training.tasks import UNSCORED, loss_sum
 from tests.unit.models import tiny
 from tests.unit.training import toy
 
@@ -124,3 +124,18 @@ def test_a_context_that_the_data_cannot_fill_or_fit_is_refused_before_any_work()
 def test_a_warm_up_that_outlasts_the_epochs_is_refused() -> None:
     with pytest.raises(UserError, match=r"training\.warmup_steps = 25 leaves nothing of 25 steps"):
         toy.arithmetic(epochs=1, warmup_steps=25)
+
+
+def test_distillation_is_the_divergence_at_scored_positions() -> None:
+    """Against a share of nothing but the teacher: zero for the teacher itself, and else sum p (log p - log q) over the answers alone."""
+    task = toy.arithmetic()
+    teacher, pupil = tiny.model(), models.create(tiny.config(), toy.SEED)
+    task.learn_from(teacher, 1.0)
+    inputs, targets = task.batch(0)
+    assert abs(task.loss(inputs, teacher(inputs)[0], targets).item()) < 1e-4
+    logits = pupil(inputs)[0]
+    wanted, found = (part[targets != UNSCORED].log_softmax(-1) for part in (teacher(inputs)[0], logits))
+    divergence = (wanted.exp() * (wanted - found)).sum()
+    torch.testing.assert_close(task.loss(inputs, logits, targets), divergence)
+    task.learn_from(teacher, 0.25)
+    torch.testing.assert_close(task.loss(inputs, logits, targets), 0.25 * divergence + 0.75 * loss_sum(logits, targets))
