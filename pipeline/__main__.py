@@ -110,12 +110,12 @@ def schema() -> None:
     presets.write_schema()
 
 
-@app.command(epilog="Example: python -m pipeline results")
-def results() -> None:
+@app.command(epilog="Example: python -m pipeline results --markdown")
+def results(markdown: Annotated[bool, typer.Option("--markdown", help="The table alone, for a page.")] = False) -> None:
     """Print the table of results, where the report lies, and how to look at the runs."""
     from pipeline.apps import results
 
-    results.show()
+    results.show(markdown)
 
 
 @app.command(epilog="Example: python -m pipeline ui --port 5001")

@@ -14,9 +14,17 @@ WIDTH = 140
 """Of the table where the output is no terminal."""
 
 
-def show() -> None:
+COLUMNS = ("model", "judged by", "float", "five levels", "to beat", "float file", "5-level file", "bits/weight", "exports")
+NUMBERS = COLUMNS[2:8]
+"""Columns that are set flush right."""
+
+
+def show(as_markdown: bool) -> None:
     """Print what report/summary.json says; raises `UserError` where there is none yet."""
     rows = io.read_json(paths.SUMMARY)
+    if as_markdown:
+        print(markdown(rows), end="")
+        return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(table(rows))
     console.print(f"Report: {paths.REPORT.resolve()}", soft_wrap=True)
@@ -25,26 +33,34 @@ def show() -> None:
     )
 
 
+def cells(row: dict[str, Any]) -> list[str]:
+    """One model: the figure that sums it up, float and at five levels, beside the strongest baseline, and sizes."""
+    headline = row["headline"]
+    beat = "" if row["baseline"] is None else f"{figures.write(headline, row['baseline_value'])} ({figures.title(row['baseline'])})"
+    return [
+        row["model"],
+        figures.title(headline),
+        figures.write(headline, row[f"float_{headline}"]),
+        figures.write(headline, row[f"quantized_{headline}"]),
+        beat,
+        figures.size(row["float_bytes"]),
+        figures.size(row["quantized_bytes"]),
+        figures.write("bits", row["packed_bits_per_weight"]),
+        row["formats"],
+    ]
+
+
 def table(rows: list[dict[str, Any]]) -> Table:
-    """One line a model: the figure that sums it up, float and at five levels, beside the strongest baseline, and sizes."""
+    """The rows for a terminal."""
     made = Table(title="Results on the test split", title_justify="left", box=SIMPLE_HEAD)
-    made.add_column("model", style="bold")
-    made.add_column("judged by")
-    for column in ("float", "five levels", "to beat", "float file", "5-level file", "bits/weight"):
-        made.add_column(column, justify="right")
-    made.add_column("exports")
+    for column in COLUMNS:
+        made.add_column(column, style="bold" if column == "model" else None, justify="right" if column in NUMBERS else "left")
     for row in rows:
-        headline = row["headline"]
-        beat = "" if row["baseline"] is None else f"{figures.write(headline, row['baseline_value'])} ({figures.title(row['baseline'])})"
-        made.add_row(
-            row["model"],
-            figures.title(headline),
-            figures.write(headline, row[f"float_{headline}"]),
-            figures.write(headline, row[f"quantized_{headline}"]),
-            beat,
-            figures.size(row["float_bytes"]),
-            figures.size(row["quantized_bytes"]),
-            figures.write("bits", row["packed_bits_per_weight"]),
-            row["formats"],
-        )
+        made.add_row(*cells(row))
     return made
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows for a page such as README.md."""
+    rule = ["---:" if column in NUMBERS else "---" for column in COLUMNS]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [COLUMNS, rule, *map(cells, rows)])
