@@ -14,7 +14,8 @@ class Training(Block):
 
     `optimizer: muon` takes Muon for the hidden matrices, at `muon_learning_rate`, and AdamW for the rest, at `learning_rate`. Zero turns
     `gradient_clip`, `patience` (evaluations without improvement before an early stop) and `sample_every` off. `precision: bfloat16` lets
-    matrix products round their inputs where the processor gains by it. `loss_on` matters to arithmetic only.
+    matrix products round their inputs where the processor gains by it. `validation_tokens` is how much of the validation split, from its
+    start, an evaluation at an interval reads (0: all of it). `loss_on` matters to arithmetic only.
     """
 
     steps: Positive = 1000
@@ -36,6 +37,7 @@ class Training(Block):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Positive = 1
     evaluate_every: Positive = 250
+    validation_tokens: Count = 0
     patience: Count = 0
     sample_every: Count = 0
     sample_tokens: Positive = 100

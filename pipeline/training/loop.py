@@ -58,8 +58,8 @@ class Trainer:
         self.module.eval()
 
     def results(self) -> dict[str, Any]:
-        """Metrics of the published weights on every split, of training text only as much as there is validation text, and counts."""
-        limit = self.task.splits["validation"].size
+        """Metrics of the published weights on whole splits (of training data as much as the curve's validation reads), and counts."""
+        limit = self.settings.validation_tokens or self.task.splits["validation"].size
         with products(self.module.device, self.settings.precision):
             figures = {split: self.task.evaluate(self.module, split, limit if split == "train" else None) for split in self.task.splits}
         counts = {"parameters": self.module.parameter_count(), "steps": self.progress.step, "best_step": self.progress.best_step}
@@ -122,7 +122,7 @@ class Trainer:
         p = self.progress
         since = p.step - (p.curve[-1]["step"] if p.curve else 0)
         self.module.eval()
-        metrics = self.task.evaluate(self.module, "validation")
+        metrics = self.task.evaluate(self.module, "validation", self.settings.validation_tokens or None)
         self.events.metrics({f"{self.prefix}validation/{name}": value for name, value in metrics.items()}, p.step)
         p.curve.append(
             {

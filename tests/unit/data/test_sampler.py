@@ -29,13 +29,29 @@ def test_windows_are_runs_of_the_text(seed: int, step: int) -> None:
     assert batch.min() >= 0 and batch.max() < 1000
 
 
-def test_positions_are_uniform_up_to_the_last_window() -> None:
-    tokens = np.arange(14, dtype=np.uint16)
-    starts = np.concatenate([sampler.language_batch(tokens, 3, step, 100, 4)[:, 0] for step in range(1000)])
-    counts = np.bincount(starts)
-    assert len(counts) == 10
-    chi_squared = ((counts - 10_000) ** 2 / 10_000).sum()
-    assert chi_squared < 27.9  # 9 degrees of freedom, probability 0.001
+@pytest.mark.parametrize(("length", "context"), [(14, 4), (1000, 16), (33, 16), (17, 16)])
+def test_an_epoch_has_every_window_of_a_tiling_once(length: int, context: int) -> None:
+    """All but less than two windows' worth of tokens is a target exactly once."""
+    windows = max(1, length // context - 1)
+    for epoch in range(20):
+        batch = sampler.language_batch(TOKENS[:length], 5, epoch, windows, context)
+        targets = sorted(batch[:, 1:].flatten().tolist())
+        assert targets == list(range(targets[0], targets[0] + windows * context))
+        assert targets[-1] < length
+
+
+def test_epochs_start_at_uniform_places() -> None:
+    """14 tokens hold two windows of 4 besides six places to start them: no token is left out in every epoch."""
+    firsts = [int(sampler.language_batch(TOKENS[:14], 3, epoch, 2, 4)[:, 0].min()) for epoch in range(6000)]
+    counts = np.bincount(firsts)
+    assert len(counts) == 6
+    assert ((counts - 1000) ** 2 / 1000).sum() < 20.5  # 5 degrees of freedom, probability 0.001
+
+
+def test_a_batch_may_span_epochs() -> None:
+    one = sampler.language_batch(TOKENS[:100], 1, 0, 3 * 24, 4)
+    parts = [sampler.language_batch(TOKENS[:100], 1, step, 24, 4) for step in range(3)]
+    assert one.tolist() == np.concatenate(parts).tolist()
 
 
 def test_seeds_and_steps_differ_and_nothing_depends_on_the_past() -> None:
@@ -47,7 +63,7 @@ def test_seeds_and_steps_differ_and_nothing_depends_on_the_past() -> None:
 
 def test_the_numbers_are_fixed_for_ever() -> None:
     """SplitMix64 does not change with a library's version; a change here would silently change every training."""
-    assert sampler.language_batch(TOKENS, 1337, 0, 4, 1)[:, 0].tolist() == [147, 554, 951, 701]
+    assert sampler.language_batch(TOKENS, 1337, 30, 4, 8)[:, 0].tolist() == [582, 726, 646, 766]
     assert sampler.row_batch(10, 1337, 0, 10).tolist() == [9, 4, 0, 2, 8, 7, 5, 1, 6, 3]
 
 
