@@ -13,6 +13,7 @@
 namespace quintet {
 
 void bind_recurrent(py::module_& module);
+void bind_spiking(py::module_& module);
 
 namespace {
 
@@ -168,4 +169,5 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("linear_float32", &quintet::linear_of<float>);
   module.def("linear_bfloat16", &quintet::linear_of<quintet::Bfloat16>);
   quintet::bind_recurrent(module);
+  quintet::bind_spiking(module);
 }

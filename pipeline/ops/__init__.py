@@ -4,5 +4,18 @@ from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
 from pipeline.ops.recurrent import recurrent_run
 from pipeline.ops.reference import bytes_in_row
+from pipeline.ops.spiking import silent_state, spiking_run
 
-__all__ = ["best_form", "bytes_in_row", "embedding", "linear", "pack", "recurrent_run", "tile", "unpack", "untile"]
+__all__ = [
+    "best_form",
+    "bytes_in_row",
+    "embedding",
+    "linear",
+    "pack",
+    "recurrent_run",
+    "silent_state",
+    "spiking_run",
+    "tile",
+    "unpack",
+    "untile",
+]
