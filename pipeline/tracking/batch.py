@@ -96,6 +96,7 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
                 batch.attachments.append(Attachment(event["path"], event["folder"], event["sha256"]))
             case "end" if about.stage == "train":
                 batch.ended = STATUS[event["status"]], milliseconds(event)
+    batch.datasets.sort(key=lambda dataset: dataset["split"] != "train")  # the UI shows the first one
     return batch
 
 
@@ -140,10 +141,10 @@ def _origin(begin: Mapping[str, Any]) -> dict[str, str]:
         "python": begin["python"],
         **{f"version.{name}": value for name, value in begin["versions"].items() if value},
         **{f"dvc.{name}": value for name, value in begin["dvc"].items()},
-        "mlflow.source.name": begin["command"],
-        "mlflow.source.type": "LOCAL",
         "mlflow.user": begin["user"],
     }
+    if begin["stage"] == "train":  # the row is a training; its later stages only add to it
+        tags |= {"mlflow.source.name": begin["command"], "mlflow.source.type": "LOCAL"}
     if git:
         tags |= {"git.commit": git["commit"], "git.dirty": _text(git["dirty"]), "mlflow.source.git.commit": git["commit"]}
     return tags

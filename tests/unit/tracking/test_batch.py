@@ -58,6 +58,16 @@ def test_metrics_keep_step_and_time():
     events = [{"event": "metrics", "time": 2.5, "step": 10, "values": {"train/loss": 3.0, "train/tokens": 7680.0}}]
     assert batch.translate(ABOUT, events).points == [("train/loss", 10, 3.0, 2500), ("train/tokens", 10, 7680.0, 2500)]
 
+    assert "mlflow.source.name" not in batch.translate(ABOUT, [{**BEGIN, "stage": "evaluate"}]).tags
+
+
+def test_training_data_come_first():
+    events = [
+        {"event": "dataset", "time": 2.5, "name": s, "digest": "d", "source": "package", "split": s}
+        for s in ("test", "train", "validation")
+    ]
+    assert [dataset["split"] for dataset in batch.translate(ABOUT, events).datasets] == ["train", "test", "validation"]
+
 
 @pytest.mark.parametrize(
     ("stage", "values", "expected"),
