@@ -104,9 +104,8 @@ def replay() -> None:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            f"MLflow's store {location.uri()} does not answer ({_first_line(error)}): start it, or set MLFLOW_TRACKING_URI"
-        ) from None
+        problem = f"MLflow's store {location.uri()} does not answer ({_first_line(error)})"
+        raise UserError(f"{problem}: start it, or set MLFLOW_TRACKING_URI") from None
     say(f"{location.uri()} has all {len(logs)} event logs: {sent} of them were not there, or not completely")
 
 

@@ -10,6 +10,9 @@ from pipeline.config import flatten
 DEPTH = 2
 """Figures of metrics/*.json that lie deeper (a table by operator and digits) stay in the attached file, or they would drown the rest."""
 
+LONGEST = 500
+"""Characters of a parameter's value that are kept, as of a long prompt."""
+
 COMPARED = ("float", "quantized")
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -103,7 +106,7 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
 def parameters(values: Mapping[str, Any], model: str) -> dict[str, str]:
     """Flat names without the model's, so that the columns of two models are the same: `training.learning_rate`."""
     flat = flatten(dict(values))
-    return {name.removeprefix(f"models.{model}."): _text(value) for name, value in flat.items()}
+    return {name.removeprefix(f"models.{model}."): _text(value)[:LONGEST] for name, value in flat.items()}
 
 
 def _text(value: Any) -> str:

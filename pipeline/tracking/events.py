@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
+from pipeline.errors import UserError
 from pipeline.io import read_json, sha256
 from pipeline.progress import say
 from pipeline.tracking import location, origin, system
@@ -107,9 +108,15 @@ def open_log(stage: str, target: str | None, parameters: Mapping[str, Any]) -> I
 
 
 def read(path: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Events from byte `position` on, and the position after the last whole line; what a kill left of a last line is not read."""
+    """Events from byte `position` on, and the position after the last whole line; what a kill left of a last line is not read.
+
+    Raises `UserError` where a line is not JSON.
+    """
     with path.open("rb") as file:
         file.seek(position)
         data = file.read()
     whole = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], position + len(whole)
+    try:
+        return [json.loads(line) for line in whole.splitlines()], position + len(whole)
+    except ValueError as error:
+        raise UserError(f"the event log {path} is damaged ({error}): delete it, and MLflow goes without what it would say") from None

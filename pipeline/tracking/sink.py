@@ -40,9 +40,8 @@ class Sink:
             self.store.set_status(self.run_id, "RUNNING")
         points = [point for point in batch.points if self._is_new(point)]
         new = {name: value for name, value in batch.parameters.items() if name not in self.parameters}
-        changed = {
-            f"changed.{n}": v for n, v in batch.parameters.items() if self.parameters.get(n, v) != v
-        }  # MLflow's parameters are for ever
+        # MLflow keeps a parameter for ever, so that another value of a later stage can only be a tag
+        changed = {f"changed.{name}": value for name, value in batch.parameters.items() if self.parameters.get(name, value) != value}
         self.store.log(self.run_id, points, new, batch.tags | changed)
         self.store.describe(self.run_id, batch)
         for attachment in batch.attachments:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import io
+from pipeline.errors import UserError
 from pipeline.tracking import EventLog, events, open_log, system
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -106,6 +107,13 @@ def test_a_kill_leaves_whole_lines(tmp_path):
     found, position = events.read(log)
     assert [event["step"] for event in found] == list(range(len(found))) and len(found) > 100
     assert position == log.stat().st_size - len(b'{"event": "metr')
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "begin"}\nnot json\n')
+    with pytest.raises(UserError, match=r"log\.jsonl is damaged .*: delete it"):
+        events.read(log)
 
 
 def test_read_goes_on_where_it_was(tmp_path):
