@@ -88,8 +88,8 @@ class Inputs {
     require(numbers.epsilon > 0.0, "epsilon must be above 0, not " + std::to_string(numbers.epsilon));
     require(numbers.threads >= 1, "threads must be at least 1, not " + std::to_string(numbers.threads));
     require(run.frames <= 1 || run.frames - 1 <= (numbers.steps - 1) / numbers.every,
-            "drive has " + std::to_string(run.frames) + " frames, one every " + std::to_string(numbers.every) + " steps, which do not fit into " +
-                std::to_string(numbers.steps) + " steps");
+            "drive has " + std::to_string(run.frames) + " frames, one every " + std::to_string(numbers.every) +
+                " steps, which do not fit into " + std::to_string(numbers.steps) + " steps");
     run.steps = numbers.steps;
     run.every = numbers.every;
     run.hold = numbers.hold;
@@ -192,7 +192,8 @@ void backward(const py::object& weight, const py::object& bias, const py::object
   to_bias.require_size(0, run.neurons);
   to_gain.require_size(0, run.neurons);
   require_rows(to_state, run.state == nullptr ? 0 : run.batch, run.neurons);
-  for (int axis = 0; axis < 3; ++axis) to_drive.require_size(axis, std::array{run.batch, run.frames, run.inputs}[static_cast<std::size_t>(axis)]);
+  for (int axis = 0; axis < 3; ++axis)
+    to_drive.require_size(axis, std::array{run.batch, run.frames, run.inputs}[static_cast<std::size_t>(axis)]);
   py::gil_scoped_release release;
   recurrent_backward(run, kept.kept,
                      {last ? last->data : nullptr, all ? all->data : nullptr, to_weight.data, to_bias.data, to_gain.data,
@@ -203,16 +204,16 @@ void backward(const py::object& weight, const py::object& bias, const py::object
 
 void bind_recurrent(py::module_& module) {
   py::class_<Numbers>(module, "RecurrentNumbers")
-      .def(py::init([](std::int64_t steps, std::int64_t every, bool hold, std::int64_t collect, std::int64_t segment, std::string activation,
-                       double dropout, double epsilon, std::uint64_t seed, int threads) {
+      .def(py::init([](std::int64_t steps, std::int64_t every, bool hold, std::int64_t collect, std::int64_t segment,
+                       std::string activation, double dropout, double epsilon, std::uint64_t seed, int threads) {
         return Numbers{steps, every, hold, collect, segment, std::move(activation), dropout, epsilon, seed, threads};
       }));
   module.def("recurrent_forward", &forward);
   module.def("recurrent_backward",
              [](const py::object& weight, const py::object& bias, const py::object& gain, const py::object& state, const py::object& drive,
-                const py::object& places, const Numbers& numbers, const py::object& values, const py::object& scales, const py::object& masks,
-                const py::object& final, const py::object& states, const py::object& to_weight, const py::object& to_bias,
-                const py::object& to_gain, const py::object& to_state, const py::object& to_drive) {
+                const py::object& places, const Numbers& numbers, const py::object& values, const py::object& scales,
+                const py::object& masks, const py::object& final, const py::object& states, const py::object& to_weight,
+                const py::object& to_bias, const py::object& to_gain, const py::object& to_state, const py::object& to_drive) {
                backward(weight, bias, gain, state, drive, places, numbers, values, scales, masks, final, states,
                         {to_weight, to_bias, to_gain, to_state, to_drive});
              });

@@ -39,7 +39,8 @@ class Inputs {
         beta_(beta, "beta"), places_(places, "places") {
     take_sizes();
     take_places();
-    require(numbers.refractory >= 0 && numbers.refractory <= 1000, "refractory must be from 0 to 1000, not " + std::to_string(numbers.refractory));
+    require(numbers.refractory >= 0 && numbers.refractory <= 1000,
+            "refractory must be from 0 to 1000, not " + std::to_string(numbers.refractory));
     require(numbers.rho >= 0.0 && numbers.rho <= 1.0, "rho must be in [0, 1], not " + std::to_string(numbers.rho));
     require(numbers.kappa >= 0.0 && numbers.kappa <= 1.0, "kappa must be in [0, 1], not " + std::to_string(numbers.kappa));
     require(numbers.height > 0.0, "height must be above 0, not " + std::to_string(numbers.height));
@@ -67,7 +68,8 @@ class Inputs {
     run.neurons = drive_.shape[2];
     run.blocks = weight_.shape[0];
     run.block = weight_.shape[1];
-    require(run.block == 16 || run.block == 32 || run.block == 64, "weight must have blocks of 16, 32 or 64 neurons, not " + std::to_string(run.block));
+    require(run.block == 16 || run.block == 32 || run.block == 64,
+            "weight must have blocks of 16, 32 or 64 neurons, not " + std::to_string(run.block));
     weight_.require_size(2, run.block);
     require(run.steps > 0, "drive must have at least one step");
     require(run.neurons > 0 && run.neurons % run.block == 0,
@@ -81,8 +83,8 @@ class Inputs {
     const std::int64_t count = run.neurons / run.block;
     for (std::int64_t i = 0; i < 2 * run.blocks; ++i) {
       const std::int64_t place = places_.data[i];
-      require(place >= 0 && place < count, "places[" + std::to_string(i / 2) + ", " + std::to_string(i % 2) + "] = " + std::to_string(place) +
-                                               " must be a block from 0 to " + std::to_string(count - 1));
+      require(place >= 0 && place < count, "places[" + std::to_string(i / 2) + ", " + std::to_string(i % 2) +
+                                               "] = " + std::to_string(place) + " must be a block from 0 to " + std::to_string(count - 1));
     }
     run.places = places_.data;
   }
@@ -96,11 +98,13 @@ class Inputs {
 class Kept {
  public:
   Kept(const SpikingRun& run, const py::object& distances, const py::object& adaptations, const py::object& spikes, const py::object& ready)
-      : distances_(distances, "distances"), adaptations_(adaptations, "adaptations"), spikes_(spikes, "spike_bits"), ready_(ready, "ready_bits") {
+      : distances_(distances, "distances"), adaptations_(adaptations, "adaptations"), spikes_(spikes, "spike_bits"),
+        ready_(ready, "ready_bits") {
     const std::int64_t size = run.steps * run.batch * run.neurons;
     for (const auto* each : {&distances_, &adaptations_}) each->require_size(0, size);
     for (const auto* each : {&spikes_, &ready_}) each->require_size(0, size / run.block);
-    kept = {distances_.data, adaptations_.data, reinterpret_cast<std::uint64_t*>(spikes_.data), reinterpret_cast<std::uint64_t*>(ready_.data)};
+    kept = {distances_.data, adaptations_.data, reinterpret_cast<std::uint64_t*>(spikes_.data),
+            reinterpret_cast<std::uint64_t*>(ready_.data)};
   }
 
   SpikingKept kept;
@@ -111,8 +115,9 @@ class Kept {
 };
 
 void forward(const py::object& weight, const py::object& places, const py::object& alpha, const py::object& theta, const py::object& beta,
-             const py::object& state, const py::object& drive, const Numbers& numbers, bool keep, const py::object& spikes, const py::object& last,
-             const py::object& distances, const py::object& adaptations, const py::object& spike_bits, const py::object& ready_bits) {
+             const py::object& state, const py::object& drive, const Numbers& numbers, bool keep, const py::object& spikes,
+             const py::object& last, const py::object& distances, const py::object& adaptations, const py::object& spike_bits,
+             const py::object& ready_bits) {
   const Inputs inputs(weight, places, alpha, theta, beta, state, drive, numbers);
   const SpikingRun& run = inputs.run;
   const Tensor<float, 3> out(spikes, "spikes"), end(last, "last");
@@ -158,11 +163,11 @@ void bind_spiking(py::module_& module) {
       }));
   module.def("spiking_forward", &forward);
   module.def("spiking_backward",
-             [](const py::object& weight, const py::object& places, const py::object& alpha, const py::object& theta, const py::object& beta,
-                const py::object& state, const py::object& drive, const Numbers& numbers, const py::object& distances,
-                const py::object& adaptations, const py::object& spike_bits, const py::object& ready_bits, const py::object& spikes,
-                const py::object& last, const py::object& to_weight, const py::object& to_alpha, const py::object& to_theta,
-                const py::object& to_beta, const py::object& to_state, const py::object& to_drive) {
+             [](const py::object& weight, const py::object& places, const py::object& alpha, const py::object& theta,
+                const py::object& beta, const py::object& state, const py::object& drive, const Numbers& numbers,
+                const py::object& distances, const py::object& adaptations, const py::object& spike_bits, const py::object& ready_bits,
+                const py::object& spikes, const py::object& last, const py::object& to_weight, const py::object& to_alpha,
+                const py::object& to_theta, const py::object& to_beta, const py::object& to_state, const py::object& to_drive) {
                const Inputs inputs(weight, places, alpha, theta, beta, state, drive, numbers);
                const Kept kept(inputs.run, distances, adaptations, spike_bits, ready_bits);
                backward(inputs, kept, spikes, last, {to_weight, to_alpha, to_theta, to_beta, to_state, to_drive});

@@ -1,7 +1,5 @@
 // The recurrent run against its definition in double precision, and its gradients against differences of that definition; the same bytes at
 // every level and for every number of threads.
-#include "quintet/recurrent.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "quintet/cpu.hpp"
+#include "quintet/recurrent.hpp"
 
 namespace {
 
@@ -76,7 +75,8 @@ struct Case {
     drive = random_floats(batch * 2 * neurons, 2.0f);
     point();
   }
-  Case(const Case& other) : run(other.run), weight(other.weight), bias(other.bias), gain(other.gain), state(other.state), drive(other.drive) {
+  Case(const Case& other)
+      : run(other.run), weight(other.weight), bias(other.bias), gain(other.gain), state(other.state), drive(other.drive) {
     point();
   }
   Case& operator=(const Case&) = delete;
@@ -131,8 +131,8 @@ Result compute(const Case& c, const Floats& direction) {
   std::vector<std::uint64_t> masks(static_cast<std::size_t>(shape.masks));
   const quintet::RecurrentKept kept{values.data(), scales.data(), masks.empty() ? nullptr : masks.data()};
   quintet::recurrent_forward(c.run, out.final.data(), nullptr, &kept);
-  quintet::recurrent_backward(c.run, kept,
-                              {direction.data(), nullptr, out.weight.data(), out.bias.data(), out.gain.data(), out.state.data(), out.drive.data()});
+  quintet::recurrent_backward(
+      c.run, kept, {direction.data(), nullptr, out.weight.data(), out.bias.data(), out.gain.data(), out.state.data(), out.drive.data()});
   return out;
 }
 
@@ -154,8 +154,11 @@ void check_values(std::int64_t batch, std::int64_t neurons, Activation f) {
   for (std::size_t i = 0; i < direction.size(); ++i) total += static_cast<double>(found.final[i]) * static_cast<double>(direction[i]);
   expect(std::abs(total - loss(c, direction)) < 1e-4 * std::sqrt(static_cast<double>(batch * neurons)), "final state", c.run);
   if (f == Activation::kRelu || f == Activation::kLeakyRelu) return;  // differences are wrong across the kink
-  const std::pair<Floats Case::*, const Floats*> parts[] = {
-      {&Case::weight, &found.weight}, {&Case::bias, &found.bias}, {&Case::gain, &found.gain}, {&Case::state, &found.state}, {&Case::drive, &found.drive}};
+  const std::pair<Floats Case::*, const Floats*> parts[] = {{&Case::weight, &found.weight},
+                                                            {&Case::bias, &found.bias},
+                                                            {&Case::gain, &found.gain},
+                                                            {&Case::state, &found.state},
+                                                            {&Case::drive, &found.drive}};
   for (const auto& [part, gradient] : parts) {
     for (std::size_t i : {std::size_t{0}, gradient->size() / 2, gradient->size() - 1}) {
       const double slope = difference(c, direction, part, i);

@@ -1,11 +1,11 @@
-// Spiking neurons against a loop in double precision, and the same bytes, gradients included, at every level and for every number of threads.
-#include "quintet/spiking.hpp"
-
+// Spiking neurons against a loop in double precision, and the same bytes, gradients included, at every level and for every number of
+// threads.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
 
 #include "quintet/cpu.hpp"
+#include "quintet/spiking.hpp"
 
 namespace {
 
@@ -16,7 +16,8 @@ int failures = 0;
 
 void expect(bool fine, const char* what, const SpikingRun& run) {
   if (fine) return;
-  std::fprintf(stderr, "FAILED: %s (%lld streams, %lld neurons)\n", what, static_cast<long long>(run.batch), static_cast<long long>(run.neurons));
+  std::fprintf(stderr, "FAILED: %s (%lld streams, %lld neurons)\n", what, static_cast<long long>(run.batch),
+               static_cast<long long>(run.neurons));
   ++failures;
 }
 
@@ -87,14 +88,15 @@ Result compute(const Case& c, const Floats& direction) {
   const quintet::SpikingKept kept{distances.data(), adaptations.data(), spikes.data(), ready.data()};
   quintet::spiking_forward(c.run, out.spikes.data(), out.last.data(), &kept);
   quintet::spiking_backward(c.run, kept,
-                            {direction.data(), nullptr, out.weight.data(), out.alpha.data(), out.theta.data(), out.beta.data(), out.state.data(),
-                             out.drive.data()});
+                            {direction.data(), nullptr, out.weight.data(), out.alpha.data(), out.theta.data(), out.beta.data(),
+                             out.state.data(), out.drive.data()});
   return out;
 }
 
 // The spikes by the definition, one stream after the other.
 Floats reference(const Case& c) {
-  const auto n = static_cast<std::size_t>(c.run.neurons), streams = static_cast<std::size_t>(c.run.batch), size = static_cast<std::size_t>(c.run.block);
+  const auto n = static_cast<std::size_t>(c.run.neurons), streams = static_cast<std::size_t>(c.run.batch),
+             size = static_cast<std::size_t>(c.run.block);
   Floats spikes;
   for (std::size_t b = 0; b < streams; ++b) {
     std::vector<double> v(n), a(n), z(n), since(n);
@@ -104,7 +106,8 @@ Floats reference(const Case& c) {
       std::vector<double> current(n);
       for (std::size_t k = 0; k < static_cast<std::size_t>(c.run.blocks); ++k) {
         const auto from = static_cast<std::size_t>(c.places[2 * k]) * size, to = static_cast<std::size_t>(c.places[2 * k + 1]) * size;
-        for (std::size_t i = 0; i < size * size; ++i) current[to + i % size] += z[from + i / size] * static_cast<double>(c.weight[k * size * size + i]);
+        for (std::size_t i = 0; i < size * size; ++i)
+          current[to + i % size] += z[from + i / size] * static_cast<double>(c.weight[k * size * size + i]);
       }
       for (std::size_t i = 0; i < n; ++i) {
         const double theta = static_cast<double>(c.theta[i]), beta = static_cast<double>(c.beta[i]);

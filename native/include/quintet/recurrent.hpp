@@ -3,8 +3,8 @@
 //   s_t = h_t W + b + I_t,   d_t = dropout(act(s_t)),   h_{t+1} = RMSNorm(d_t) = g d_t r_t,   r_t = 1 / sqrt(mean(d_t^2) + epsilon)
 //
 // Instead of h, the kernels carry d and the scalar r of each row: s_t = r_{t-1} d_{t-1} (diag(g) W) + b + I_t, so that one pass over the
-// product's result ends a step, and only d (or s, for activations whose value does not tell their slope) and r are kept for the backward pass.
-// Results do not depend on the number of threads nor on the level of instructions.
+// product's result ends a step, and only d (or s, for activations whose value does not tell their slope) and r are kept for the backward
+// pass. Results do not depend on the number of threads nor on the level of instructions.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ enum class Activation { kIdentity, kRelu, kLeakyRelu, kElu, kTanh, kSigmoid, kGe
 // All matrices are row-major without gaps, float32.
 struct RecurrentRun {
   std::int64_t batch, neurons, steps;
-  // Frame k of the input enters at step k * every, at the neurons `places` (null: at all); with `hold` it enters at each step until the next.
+  // Frame k of the input enters at step k * every, at the neurons `places` (null: at all); with `hold` it enters at each step until the
+  // next.
   std::int64_t frames, inputs, every;
   bool hold;
   std::int64_t collect;  // the states after steps collect, 2 collect, ... are given out; 0: none
@@ -26,11 +27,11 @@ struct RecurrentRun {
   std::uint64_t seed;
   float epsilon;
   int threads;
-  const float* weight;  // [N, N]: from row to column
-  const float* bias;    // [N]
-  const float* gain;    // [N]
-  const float* state;   // [B, N], or null: zero
-  const float* drive;   // [B, frames, inputs]
+  const float* weight;         // [N, N]: from row to column
+  const float* bias;           // [N]
+  const float* gain;           // [N]
+  const float* state;          // [B, N], or null: zero
+  const float* drive;          // [B, frames, inputs]
   const std::int64_t* places;  // [inputs], each below N, or null
 };
 

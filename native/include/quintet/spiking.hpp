@@ -31,8 +31,8 @@ struct SpikingRun {
   const float* drive;          // [B, T, N]
 };
 
-// What the backward pass needs, in tiles [N / block, B, block] a step: u and a, [T, ...], and a bit a neuron: its spike, and whether it could
-// fire, each [T, N / block, B].
+// What the backward pass needs, in tiles [N / block, B, block] a step: u and a, [T, ...], and a bit a neuron: its spike, and whether it
+// could fire, each [T, N / block, B].
 struct SpikingKept {
   float* distances;
   float* adaptations;

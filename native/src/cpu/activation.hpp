@@ -37,7 +37,7 @@ struct Normal {
   F16 distribution, bell;
 };
 inline Normal normal(F16 x) {
-  constexpr float kP[] = {8.917384392e-05f, 0.2238007999f,  0.2425794369f,  0.1221101711f, 0.4376740776f,
+  constexpr float kP[] = {8.917384392e-05f, 0.2238007999f, 0.2425794369f,  0.1221101711f, 0.4376740776f,
                           -0.4011644066f,   0.6975987368f, -0.3966850814f, 0.07399700881f};
   const Lanes positive = greater(x, F16(0.0f));
   const F16 z = select(positive, x, -x) * F16(0.70710678f);

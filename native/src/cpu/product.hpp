@@ -1,5 +1,5 @@
-// Matrix products of operands that lie in tiles. Every element of a product is one chain of fused multiply-adds in the order of the reduction
-// index, so that neither blocking, nor threads, nor the level change a bit of it.
+// Matrix products of operands that lie in tiles. Every element of a product is one chain of fused multiply-adds in the order of the
+// reduction index, so that neither blocking, nor threads, nor the level change a bit of it.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace quintet::QUINTET_NAMESPACE {
 
 constexpr int kPanelRows = 6;
 
-// The left operand: element (row, k) with k = outer * (length of inner) + inner lies at data[row * row_step + outer * outer_step + inner * inner_step].
+// The left operand: element (row, k) with k = outer * (length of inner) + inner lies at data[row * row_step + outer * outer_step + inner *
+// inner_step].
 struct Left {
   const float* data;
   std::int64_t row_step, outer_step, inner_step;

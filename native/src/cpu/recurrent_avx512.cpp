@@ -24,7 +24,9 @@
 
 namespace quintet::avx512 {
 
-void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept) { forward(run, final, states, kept); }
+void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept) {
+  forward(run, final, states, kept);
+}
 
 void recurrent_backward(const RecurrentRun& run, const RecurrentKept& kept, const RecurrentGradients& gradients) {
   Backward(run, kept, gradients)();

@@ -14,8 +14,10 @@ namespace quintet::QUINTET_NAMESPACE {
 class Backward {
  public:
   Backward(const RecurrentRun& run, const RecurrentKept& kept, const RecurrentGradients& gradients)
-      : run_(run), kept_(kept), to_(gradients), tiles_(run), dropout_(run.dropout), collected_(run.collect > 0 ? run.steps / run.collect : 0),
-        chunk_(run.segment > 0 ? std::min(run.segment, run.steps) : std::clamp<std::int64_t>(kRowsAtOnce / std::max<std::int64_t>(run.batch, 1), 1, run.steps)),
+      : run_(run), kept_(kept), to_(gradients), tiles_(run), dropout_(run.dropout),
+        collected_(run.collect > 0 ? run.steps / run.collect : 0),
+        chunk_(run.segment > 0 ? std::min(run.segment, run.steps)
+                               : std::clamp<std::int64_t>(kRowsAtOnce / std::max<std::int64_t>(run.batch, 1), 1, run.steps)),
         transposed_(tiles_, run.weight, run.gain, true, run.threads), carried_(tiles_.slot), errors_(chunk_ * tiles_.slot),
         sums_of_bias_(tiles_.blocks() * tiles_.padded()), sums_of_gain_(tiles_.blocks() * tiles_.padded()) {
     std::fill_n(carried_.get(), tiles_.slot, 0.0f);

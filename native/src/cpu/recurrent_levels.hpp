@@ -3,10 +3,10 @@
 
 #include "quintet/recurrent.hpp"
 
-#define QUINTET_RECURRENT_LEVEL(level)                                                                                                 \
-  namespace quintet::level {                                                                                                           \
-  void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept);                             \
-  void recurrent_backward(const RecurrentRun& run, const RecurrentKept& kept, const RecurrentGradients& gradients);                    \
+#define QUINTET_RECURRENT_LEVEL(level)                                                                              \
+  namespace quintet::level {                                                                                        \
+  void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept);          \
+  void recurrent_backward(const RecurrentRun& run, const RecurrentKept& kept, const RecurrentGradients& gradients); \
   }
 
 QUINTET_RECURRENT_LEVEL(scalar)

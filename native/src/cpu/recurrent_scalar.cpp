@@ -16,11 +16,12 @@
 
 namespace quintet::scalar {
 
-void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept) { forward(run, final, states, kept); }
+void recurrent_forward(const RecurrentRun& run, float* final, float* states, const RecurrentKept* kept) {
+  forward(run, final, states, kept);
+}
 
 void recurrent_backward(const RecurrentRun& run, const RecurrentKept& kept, const RecurrentGradients& gradients) {
   Backward(run, kept, gradients)();
 }
 
 }  // namespace quintet::scalar
-

@@ -1,7 +1,8 @@
 // The backward pass of spiking neurons, in chunks of steps from the last to the first. A prime marks the step after, G(y) dL/dy:
 //
 //   G(x) = kappa G(x'),   G(z) = outside + G(x) + (1 - rho) G(a') + G(v') W^T,   G(u) = G(z) height / (1 + (pi u)^2) where it could fire
-//   G(v) = alpha G(v') [(1 - z) if the reset is to zero] + G(u),   G(a) = rho G(a') - beta G(u),   G(J) = G(v),   G(W) = sum of z_before^T G(v)
+//   G(v) = alpha G(v') [(1 - z) if the reset is to zero] + G(u),   G(a) = rho G(a') - beta G(u),   G(J) = G(v),   G(W) = sum of z_before^T
+//   G(v)
 #pragma once
 
 #include "spiking_forward.hpp"
@@ -11,8 +12,9 @@ namespace quintet::QUINTET_NAMESPACE {
 class SpikingBackward {
  public:
   SpikingBackward(const SpikingRun& run, const SpikingKept& kept, const SpikingGradients& to)
-      : run_(run), kept_(kept), to_(to), tiles_(run), chunk_(std::clamp<std::int64_t>(kRowsAtOnce / std::max<std::int64_t>(run.batch, 1), 1, run.steps)),
-        wiring_(run, tiles_, true), begin_(3 * tiles_.slot), carried_(4 * tiles_.slot), errors_(chunk_ * tiles_.slot), fired_(chunk_ * tiles_.slot),
+      : run_(run), kept_(kept), to_(to), tiles_(run),
+        chunk_(std::clamp<std::int64_t>(kRowsAtOnce / std::max<std::int64_t>(run.batch, 1), 1, run.steps)), wiring_(run, tiles_, true),
+        begin_(3 * tiles_.slot), carried_(4 * tiles_.slot), errors_(chunk_ * tiles_.slot), fired_(chunk_ * tiles_.slot),
         sums_(3 * tiles_.groups() * tiles_.columns) {
     std::fill_n(sums_.get(), 3 * tiles_.groups() * tiles_.columns, 0.0f);
     std::fill_n(carried_.get(), 4 * tiles_.slot, 0.0f);
@@ -41,7 +43,9 @@ class SpikingBackward {
   enum Carried { kVoltage, kAdaptation, kSpike, kTrace };  // G(v'), G(a'), G(v') W^T, G(x')
 
   float* carried(Carried part) const { return carried_.get() + part * tiles_.slot; }
-  float* sums(std::int64_t which, std::int64_t row) const { return sums_.get() + (which * tiles_.groups() + row / kPanelRows) * tiles_.columns; }
+  float* sums(std::int64_t which, std::int64_t row) const {
+    return sums_.get() + (which * tiles_.groups() + row / kPanelRows) * tiles_.columns;
+  }
   Lanes lanes(const std::uint64_t* bits, std::int64_t t, std::int64_t i, std::int64_t b, std::int64_t k) const {
     return static_cast<Lanes>(bits[(t * tiles_.count + i) * tiles_.rows + b] >> 16 * k);
   }
@@ -120,7 +124,8 @@ class SpikingBackward {
     for (std::int64_t column = 0; column < n; ++column) {
       float sum[3] = {};
       for (std::int64_t which = 0; which < 3; ++which) {
-        for (std::int64_t group = 0; group < tiles_.groups(); ++group) sum[which] += sums_.get()[(which * tiles_.groups() + group) * n + column];
+        for (std::int64_t group = 0; group < tiles_.groups(); ++group)
+          sum[which] += sums_.get()[(which * tiles_.groups() + group) * n + column];
       }
       to_.alpha[column] = sum[0];
       to_.theta[column] = -sum[1];
@@ -128,7 +133,8 @@ class SpikingBackward {
     }
     Buffer<float> plain(4 * tiles_.slot);
     for (std::int64_t part = 0; part < 4; ++part) from_tiles(tiles_, carried_.get() + part * tiles_.slot, plain.get() + part * tiles_.slot);
-    const float *voltage = plain.get(), *adaptation = voltage + tiles_.slot, *spike = adaptation + tiles_.slot, *trace = spike + tiles_.slot;
+    const float *voltage = plain.get(), *adaptation = voltage + tiles_.slot, *spike = adaptation + tiles_.slot,
+                *trace = spike + tiles_.slot;
     for (std::int64_t p = 0; p < tiles_.slot; ++p) {
       const float remains = run_.to_zero ? 1.0f - run_.state[2 * tiles_.slot + p] : 1.0f;
       to_.state[p] = run_.alpha[p % n] * voltage[p] * remains;

@@ -27,19 +27,22 @@ struct SpikingTiles {
 // A plain [B, N] matrix into tiles, and back.
 inline void to_tiles(const SpikingTiles& tiles, const float* plain, float* tiled) {
   for (std::int64_t i = 0; i < tiles.count; ++i) {
-    for (std::int64_t b = 0; b < tiles.rows; ++b) std::copy_n(plain + b * tiles.columns + i * tiles.width, tiles.width, tiled + tiles.at(i, b));
+    for (std::int64_t b = 0; b < tiles.rows; ++b)
+      std::copy_n(plain + b * tiles.columns + i * tiles.width, tiles.width, tiled + tiles.at(i, b));
   }
 }
 inline void from_tiles(const SpikingTiles& tiles, const float* tiled, float* plain) {
   for (std::int64_t i = 0; i < tiles.count; ++i) {
-    for (std::int64_t b = 0; b < tiles.rows; ++b) std::copy_n(tiled + tiles.at(i, b), tiles.width, plain + b * tiles.columns + i * tiles.width);
+    for (std::int64_t b = 0; b < tiles.rows; ++b)
+      std::copy_n(tiled + tiles.at(i, b), tiles.width, plain + b * tiles.columns + i * tiles.width);
   }
 }
 
 // The blocks of W that end at each tile (or that begin there, transposed), in their given order.
 class Wiring {
  public:
-  Wiring(const SpikingRun& run, const SpikingTiles& tiles, bool transposed) : tiles_(tiles), weight_(run.weight), into_(static_cast<std::size_t>(tiles.count)) {
+  Wiring(const SpikingRun& run, const SpikingTiles& tiles, bool transposed)
+      : tiles_(tiles), weight_(run.weight), into_(static_cast<std::size_t>(tiles.count)) {
     const std::int64_t width = tiles.width, size = width * width;
     if (transposed) turned_ = Buffer<float>(run.blocks * size);
     for (std::int64_t k = 0; k < run.blocks; ++k) {
@@ -154,7 +157,8 @@ class SpikingForward {
 
   // One step of the neurons of one tile of one row.
   void step(std::int64_t t, std::int64_t i, std::int64_t b) const {
-    const F16 zero(0.0f), one(1.0f), rho(run_.rho), rest(1.0f - run_.rho), kappa(run_.kappa), refractory(static_cast<float>(run_.refractory));
+    const F16 zero(0.0f), one(1.0f), rho(run_.rho), rest(1.0f - run_.rho), kappa(run_.kappa),
+        refractory(static_cast<float>(run_.refractory));
     const std::int64_t row = i * tiles_.rows + b, kept = t * tiles_.slot + tiles_.at(i, b), out = (b * run_.steps + t) * tiles_.columns;
     std::uint64_t fired = 0, could = 0;
     for (std::int64_t k = 0; k < tiles_.vectors(); ++k) {
@@ -198,7 +202,8 @@ class SpikingForward {
 inline void forward(const SpikingRun& run, float* spikes, float* last, const SpikingKept* kept) {
   const SpikingForward forward(run, spikes, kept);
   const SpikingTiles tiles(run);
-  parallel(run.threads, tiles.groups(), [&](std::int64_t begin, std::int64_t end) { forward.rows(tiles.first_row(begin), tiles.first_row(end)); });
+  parallel(run.threads, tiles.groups(),
+           [&](std::int64_t begin, std::int64_t end) { forward.rows(tiles.first_row(begin), tiles.first_row(end)); });
   forward.finish(last);
 }
 

@@ -23,4 +23,3 @@ void spiking_backward(const SpikingRun& run, const SpikingKept& kept, const Spik
 }
 
 }  // namespace quintet::scalar
-

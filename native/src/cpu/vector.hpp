@@ -1,6 +1,6 @@
-// Vectors of 16 lanes in three forms (AVX-512, AVX2 with FMA, portable C++), that give the same bits: each operation is rounded once, as IEEE 754
-// says, and sums are taken in one order. A file of kernels defines QUINTET_LEVEL as 0 (portable), 2 (AVX2) or 512, sets the compiler's target
-// to it (the standard headers included before) and includes this once; everything lies in the namespace of the level.
+// Vectors of 16 lanes in three forms (AVX-512, AVX2 with FMA, portable C++), that give the same bits: each operation is rounded once, as
+// IEEE 754 says, and sums are taken in one order. A file of kernels defines QUINTET_LEVEL as 0 (portable), 2 (AVX2) or 512, sets the
+// compiler's target to it (the standard headers included before) and includes this once; everything lies in the namespace of the level.
 #pragma once
 
 #if QUINTET_LEVEL == 512

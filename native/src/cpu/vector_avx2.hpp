@@ -31,9 +31,7 @@ inline F16 fma(F16 x, F16 y, F16 z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _m
 inline F16 min(F16 x, F16 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
 inline F16 max(F16 x, F16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 
-inline Lanes join(__m256 low, __m256 high) {
-  return static_cast<Lanes>(_mm256_movemask_ps(low) | _mm256_movemask_ps(high) << 8);
-}
+inline Lanes join(__m256 low, __m256 high) { return static_cast<Lanes>(_mm256_movemask_ps(low) | _mm256_movemask_ps(high) << 8); }
 inline Lanes greater(F16 x, F16 y) { return join(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)); }
 
 // All bits of a lane set where its bit among the 8 lowest of `lanes` is.
@@ -69,9 +67,7 @@ inline U16 counting(std::uint32_t first) {
 inline U16 all(std::uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))}; }
 inline U16 operator^(U16 x, U16 y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
 inline __m256 at_least(__m256i x, __m256i limit) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(x, limit), x)); }
-inline Lanes at_least(U16 x, std::uint32_t limit) {
-  return join(at_least(x.a, all(limit).a), at_least(x.b, all(limit).b));
-}
+inline Lanes at_least(U16 x, std::uint32_t limit) { return join(at_least(x.a, all(limit).a), at_least(x.b, all(limit).b)); }
 
 inline void multiply(__m256i a, __m256i m, __m256i& low, __m256i& high) {
   const __m256i even = _mm256_mul_epu32(a, m), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), m);

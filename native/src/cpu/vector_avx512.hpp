@@ -49,7 +49,8 @@ struct U16 {
 };
 
 inline U16 counting(std::uint32_t first) {
-  return {_mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))};
+  return {_mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))};
 }
 inline U16 all(std::uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
 inline U16 operator^(U16 a, U16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
