@@ -6,6 +6,7 @@ WORKERS ?= 2
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.quintet/dvc
 .DEFAULT_GOAL := help
 .PHONY: help install build repro repro-snakemake test lint bench clean
 

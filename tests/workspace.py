@@ -26,7 +26,7 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = environment()
+        self.environment = environment(DVC_SITE_CACHE_DIR=str(folder / ".quintet/dvc"))
 
     def run(self, *command: str, code: int | None = 0, **extra: str) -> str:
         env = {**self.environment, **extra}

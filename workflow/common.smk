@@ -44,11 +44,7 @@ MODEL = [
     "pipeline/models/{family}.py",
 ]
 NATIVE = [
-    "pipeline/ops/__init__.py",
-    "pipeline/ops/linear.py",
-    "pipeline/ops/native.py",
-    "pipeline/ops/packing.py",
-    "pipeline/ops/reference.py",
+    "pipeline/ops",
     "native/CMakeLists.txt",
     "native/bindings",
     "native/cmake",

@@ -11,6 +11,7 @@ from tests.workspace import Workspace
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 RATE = "models.calculator.training.learning_rate"
+STAGES = ("train", "quantize", "convert", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -31,29 +32,32 @@ def test_snakemake_plans_that_models_stages_and_the_report(snakemake_run: Worksp
     workspace = snakemake_run.copy(tmp_path / "quintet")
     workspace.set(models__calculator__training__learning_rate=0.002)
     planned = re.findall(r"^Shell command: python -m pipeline (.+) > logs", workspace.run("snakemake", "-n"), re.MULTILINE)
-    assert set(planned) == {*(f"{stage} calculator" for stage in ("train", "quantize", "convert", "evaluate")), "report"}
+    assert set(planned) == {*(f"{stage} calculator" for stage in STAGES), "report"}
 
 
 def test_params_diff_names_the_key(edited: Workspace):
     assert RATE in edited.run("dvc", "params", "diff") and "0.002" in edited.run("dvc", "params", "diff")
 
 
-@pytest.mark.parametrize("flags", [[], ["--temp"]], ids=["here", "in a temporary folder"])
-def test_an_experiment_trains_that_model_alone_and_compares(dvc_run: Workspace, tmp_path: Path, flags):
+def test_an_experiment_trains_that_model_alone_and_compares(dvc_run: Workspace, tmp_path: Path):
+    """First in a temporary folder, which leaves the workspace as it is; then here, where DVC's run cache knows the results already."""
     workspace = dvc_run.copy(tmp_path / "quintet")
-    said = workspace.run("dvc", "exp", "run", *flags, "--name", "slower", "--set-param", f"{RATE}=0.001")
-    assert set(re.findall(r"Running stage '(train@\S+)'", said)) == {"train@calculator"}
-    difference = json.loads(workspace.run("dvc", "exp", "diff", "HEAD", "slower", "--json"))
+    aside = workspace.run("dvc", "exp", "run", "--temp", "--name", "aside", "--set-param", f"{RATE}=0.001")
+    assert set(re.findall(r"Running stage '(\w+@\S+)'", aside)) == {f"{stage}@calculator" for stage in STAGES}
+    assert workspace.run("git", "status", "--porcelain") == ""
+    difference = json.loads(workspace.run("dvc", "exp", "diff", "HEAD", "aside", "--json"))
     assert difference["params"]["params.yaml"][RATE]["new"] == 0.001
-    changed = difference["metrics"]
-    assert "metrics/calculator/train.json" in changed and not any("shakespeare" in path for path in changed)
-    assert "slower" in workspace.run("dvc", "exp", "show", "--no-pager")
+    assert "metrics/calculator/train.json" in difference["metrics"]
+    assert not any("shakespeare" in path for path in difference["metrics"])
+    here = workspace.run("dvc", "exp", "run", "--name", "here", "--set-param", f"{RATE}=0.001")
+    assert "Stage 'train@calculator' is cached - skipping run" in here
+    assert {"aside", "here"} <= set(re.findall(r"\[(\w+)\]", workspace.run("dvc", "exp", "list")))
+    assert "metrics/calculator/train.json" in json.loads(workspace.run("dvc", "metrics", "diff", "--json"))
 
 
 def test_metrics_and_plots_are_shown(dvc_run: Workspace, tmp_path: Path):
     shown = json.loads(dvc_run.run("dvc", "metrics", "show", "--json"))[""]["data"]
-    stages = ("train", "quantize", "convert", "evaluate")
-    assert set(shown) == {f"metrics/{model}/{stage}.json" for model in ("shakespeare", "calculator") for stage in stages}
+    assert set(shown) == {f"metrics/{model}/{stage}.json" for model in ("shakespeare", "calculator") for stage in STAGES}
     evaluated = shown["metrics/shakespeare/evaluate.json"]["data"]
     assert evaluated["float"]["bits_per_byte"] > 0 and evaluated["quantized"]["bits_per_weight"] < 8
     workspace = dvc_run.copy(tmp_path / "quintet")

@@ -39,7 +39,7 @@ def test_fast_commands_run(dvc_run: Workspace, tmp_path: Path):
     workspace = dvc_run.copy(tmp_path / "quintet")
     assert FAST
     for command in FAST:
-        assert workspace.run("bash", "-c", command).strip(), f"{command} printed nothing"
+        workspace.run("bash", "-c", command)
 
 
 def promises() -> list[tuple[str, list[str]]]:
