@@ -103,10 +103,17 @@ print(render(configuration.load(configuration.Path({str(PROJECT / "presets/smoke
 
 def test_results_command(project, config, capsys):
     with pytest.raises(UserError, match=r"report/summary\.json is missing"):
-        results_command.show()
+        results_command.show(as_markdown=False)
     rows = [summary.row(results.read(name), model) for name, model in config.models.items()]
     io.write_json(paths.SUMMARY, rows)
-    results_command.show()
+    results_command.show(as_markdown=False)
     printed = capsys.readouterr().out
     assert "3.47 (bigram)" in printed and "99.8 %" in printed and "231 kB" in printed
     assert str(project / "report/index.html") in printed and "python -m pipeline ui" in printed
+
+
+def test_results_as_markdown(project, config, capsys):
+    io.write_json(paths.SUMMARY, [summary.row(results.read(name), model) for name, model in config.models.items()])
+    results_command.show(as_markdown=True)
+    head, rule, *rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert len(head) == len(rule) and [row[0] for row in rows] == ["shakespeare", "calculator"] and rows[0][4] == "3.47 (bigram)"
