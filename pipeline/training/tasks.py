@@ -216,8 +216,11 @@ class Arithmetic(Task):
 
 
 def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, seed: int) -> Task:
-    """The task of a ready data set, whose dataset.json is `dataset`."""
-    splits = {split: shards.open(ready / f"{split}.safetensors")["tokens"] for split in paths.SPLITS}
+    """The task of a ready data set, whose dataset.json is `dataset`; raises `UserError` where a shard is not what was written."""
+    files = {split: ready / f"{split}.safetensors" for split in paths.SPLITS}
+    for file in files.values():
+        shards.verify(file)
+    splits = {split: shards.open(file)["tokens"] for split, file in files.items()}
     if dataset["kind"] == "arithmetic":
         return Arithmetic(splits, settings, seed, context, Codec.from_dict(dataset["codec"]))
     return Language(splits, settings, seed, context, tokenizers.load(ready))
