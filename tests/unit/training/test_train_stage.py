@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline import models, paths
 from pipeline.data import tokenizers
@@ -69,7 +70,6 @@ def test_the_directory_is_whole_and_transformers_reads_it(trained: Path, name: s
     theirs = AutoModelForCausalLM.from_pretrained(folder)
     prompt = tokenizer.encode("sea s" if name == "talker" else "12+01")
     assert AutoTokenizer.from_pretrained(folder)("sea s" if name == "talker" else "12+01")["input_ids"] == prompt
-    import torch
 
     text = theirs.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=tokenizer.eos)
     assert text[0, len(prompt) :].tolist() == generate(module, [prompt], 8)[0]
