@@ -2,11 +2,12 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.workspace import Workspace
+from tests.workspace import Workspace, clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
@@ -66,3 +67,20 @@ def test_metrics_and_plots_are_shown(dvc_run: Workspace, tmp_path: Path):
     assert all(
         f"plots/{model}/{stage}.csv" in page for model in ("shakespeare", "calculator") for stage in ("train", "quantize", "evaluate")
     )
+
+
+@pytest.mark.parametrize("command, code", [(("dvc", "repro"), 255), (("snakemake", "-j2"), 1)], ids=["dvc", "snakemake"])
+def test_a_mistake_in_the_parameters_stops_either_runner_before_any_work(tmp_path: Path, command: tuple[str, ...], code: int):
+    workspace = clone(tmp_path / "quintet")
+    workspace.set(models__calculator__training__learning_rat=0.1)
+    said = workspace.run(*command, code=code)
+    assert "learning_rat" in said and "Traceback" not in said
+    assert not (workspace.folder / "data").exists()
+
+
+def test_snakemake_writes_its_report(snakemake_run: Workspace, tmp_path: Path):
+    workspace = snakemake_run.copy(tmp_path / "quintet")
+    assert "Report created" in workspace.run("snakemake", "--report", "report.zip")
+    with zipfile.ZipFile(workspace.folder / "report.zip") as report:
+        pages = [name for name in report.namelist() if name.endswith("index.html")]
+        assert any(workspace.read("report/index.html") == report.read(page) for page in pages)
