@@ -17,20 +17,21 @@ COEFFICIENTS = ((7.7110, -22.1138, 16.2487), (3.2153, -2.4112, 0.5013), (2.2183,
 def orthogonalize(x_NRC: Tensor) -> Tensor:
     """Nearest semi-orthogonal matrix of each of N wide matrices (R <= C), about: singular values become 1, directions stay.
 
-    Newton-Schulz, X <- (a I + b G + c G²) X with the Gram matrix G = X Xᵀ, which is not formed anew from X but iterated itself as an
-    R x R matrix. X is first divided by the root of G's norm, the fourth root of the sum of its singular values' fourth powers: a tighter
-    bound on the largest than the Frobenius norm of X, so fewer iterations are needed.
+    Newton-Schulz on the Gram matrix G = X Xᵀ, so that all but the first and the last product are R x R: P(G) X is what iterating
+    X <- a X + b G X + c G² X gives. X is first divided by the fourth root of the sum of its singular values' fourth powers, which is
+    the root of G's norm: a tighter bound on the largest than the Frobenius norm of X, so fewer iterations are needed.
     """
     gram = x_NRC @ x_NRC.mT
     size = torch.linalg.matrix_norm(gram, keepdim=True).clamp_min(1e-20)
-    gram, x_NRC = gram / size, x_NRC * size.rsqrt()
+    gram = gram / size
+    result = torch.eye(len(gram[0]), dtype=gram.dtype, device=gram.device).expand_as(gram)
     for i, (a, b, c) in enumerate(COEFFICIENTS):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal(dim1=1, dim2=2).add_(a)
-        x_NRC = factor @ x_NRC
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         if i < len(COEFFICIENTS) - 1:
-            gram = factor @ gram @ factor
-    return x_NRC
+            half = torch.baddbmm(gram, step, gram, beta=a)
+            gram = torch.baddbmm(half, half, step, beta=a)
+        result = torch.baddbmm(result, step, result, beta=a)
+    return torch.bmm(result, x_NRC) * size.rsqrt()
 
 
 class Muon(torch.optim.Optimizer):
