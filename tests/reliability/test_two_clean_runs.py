@@ -33,8 +33,8 @@ def test_no_output_knows_where_or_when_it_was_made(dvc_run: Workspace):
 def test_nothing_is_left_to_do_after_either_runner(dvc_run: Workspace, snakemake_run: Workspace, tmp_path: Path):
     for run in (dvc_run, snakemake_run):
         assert "Data and pipelines are up to date." in run.run("dvc", "status")
-    again = snakemake_run.copy(tmp_path / "again")
-    assert "Nothing to be done" in again.run("snakemake", "-n")
+        again = run.copy(tmp_path / run.folder.parent.name)
+        assert "Nothing to be done" in again.run("snakemake", "-n"), "either runner goes on where the other stopped"
 
 
 def test_a_checkout_by_dvc_gives_snakemake_nothing_to_do(snakemake_run: Workspace, tmp_path: Path):
