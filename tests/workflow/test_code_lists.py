@@ -42,8 +42,12 @@ def test_no_dependency_is_out_of_reach():
     for job in dvc_jobs():
         stage = job.command.split()[3]
         reached = reachable({f"pipeline/stages/{stage}.py", "pipeline/stages/runner.py"} | by_name(job.code))
-        listed = {file for file in job.code if file.endswith(".py")}
+        listed = {file for file in job.code if file.endswith(".py")} - DEFINITIONS
         assert listed - reached == set(), job.command
+
+
+DEFINITIONS = {"pipeline/ops/reference_spiking.py"}
+"""What a kernel is compared with by tests alone: it comes in with its folder."""
 
 
 def by_name(code: frozenset[str]) -> set[str]:
