@@ -1,4 +1,4 @@
-"""A project with one training of about three seconds, and ways to disturb it."""
+"""A project with one training of some seconds, and ways to disturb it."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ models:
     dataset: text
     architecture:
       {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 48, max_position_embeddings: 16, dropout: 0.1}
-    training: {steps: 240, batch_size: 8, optimizer: muon, warmup_steps: 20, evaluate_every: 60, checkpoint_every: 8, sample_every: 80}
+    training: {steps: 480, batch_size: 8, optimizer: muon, warmup_steps: 20, evaluate_every: 120, checkpoint_every: 8, sample_every: 160}
     quantization: {method: mse}
     formats: [huggingface]
     evaluation: {prompt: a}

@@ -22,7 +22,7 @@ COMMANDS = {"dvc": ("dvc", "repro", "train@calculator"), "snakemake": ("snakemak
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Data are ready, and a training of some seconds is to come."""
     workspace = clone(tmp_path_factory.mktemp("ready") / "quintet")
-    workspace.set(models__calculator__training__steps=250)
+    workspace.set(models__calculator__training__steps=400, models__calculator__training__checkpoint_every=50)
     workspace.run("dvc", "repro", "tokenize@arithmetic")
     return workspace
 
