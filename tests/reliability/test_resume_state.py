@@ -45,5 +45,5 @@ def test_dropping_the_random_state_is_noticed(stopped: Project, tmp_path: Path) 
 def test_other_parameters_do_not_go_on_from_this_state(stopped: Project, tmp_path: Path) -> None:
     project = stopped.copy(tmp_path / "other")
     parameters = project.folder / "params.yaml"
-    parameters.write_text(parameters.read_text().replace("steps: 240", "steps: 24"))
+    parameters.write_text(parameters.read_text().replace("steps: 480", "steps: 24"))
     assert "going on" not in project.run("train", "small")
