@@ -22,13 +22,16 @@ using Digits = Tensor<std::int8_t, 2>;
 using Bytes = Tensor<std::uint8_t, 1>;
 using Floats = Tensor<float, 1>;
 
-void refuse(const char* argument, const Fault& fault) {
+void refuse(const char* argument, const Fault& fault, int levels) {
   const std::string where = std::string(argument) + "[" + std::to_string(fault.row) + ", " + std::to_string(fault.column) + "]";
   const std::string value = std::to_string(fault.value);
+  const Code code = code_of(levels);
+  const auto digit = [&](int level) { return std::to_string(level - code.offset()); };
   switch (fault.kind) {
     case Fault::Kind::kNone: return;
-    case Fault::Kind::kDigit: throw py::value_error(where + " = " + value + " must be a digit from -2 to 2");
-    case Fault::Kind::kCode: throw py::value_error(where + " begins a code " + value + ", which must be at most 124");
+    case Fault::Kind::kDigit: throw py::value_error(where + " = " + value + " must be a digit from " + digit(0) + " to " + digit(levels - 1));
+    case Fault::Kind::kCode:
+      throw py::value_error(where + " begins a code " + value + ", which must be at most " + std::to_string(code.limit() - 1));
     case Fault::Kind::kIndex: throw py::index_error("tokens holds " + std::to_string(fault.column) + ", which is no row of the matrix");
     case Fault::Kind::kPadding: throw py::value_error(where + " = " + value + " must hold only zeros after the last column");
   }
@@ -43,7 +46,12 @@ auto without_gil(F&& work) {
 Form form_of(const std::string& name) {
   if (name == "nibble") return Form::kNibble;
   if (name == "dense") return Form::kDense;
-  throw py::value_error("form must be 'nibble' or 'dense', not '" + name + "'");
+  if (name == "byte") return Form::kByte;
+  throw py::value_error("form must be 'nibble', 'dense' or 'byte', not '" + name + "'");
+}
+
+void require_levels(int levels) {
+  if (code_of(levels).levels == 0) throw py::value_error("levels must be 3, 4, 5, 7, 9, 15 or 256, not " + std::to_string(levels));
 }
 
 Activations activations_of(const std::string& name) {
@@ -52,56 +60,62 @@ Activations activations_of(const std::string& name) {
   throw py::value_error("activations must be 'float' or 'int8', not '" + name + "'");
 }
 
-void pack_into(const py::object& digits, const py::object& packed) {
+void pack_into(const py::object& digits, int levels, const py::object& packed) {
+  require_levels(levels);
   const Digits source(digits, "digits");
   const Matrix target(packed, "packed");
   const auto [rows, columns] = source.shape;
   target.require_size(0, rows);
-  target.require_size(1, bytes_in_row(columns));
-  refuse("digits", without_gil([&, r = rows, c = columns] { return pack(source.data, r, c, target.data); }));
+  target.require_size(1, bytes_in_row(columns, levels));
+  refuse("digits", without_gil([&, r = rows, c = columns] { return pack(source.data, r, c, levels, target.data); }), levels);
 }
 
-void unpack_into(const py::object& packed, const py::object& digits) {
+void unpack_into(const py::object& packed, int levels, const py::object& digits) {
+  require_levels(levels);
   const Matrix source(packed, "packed");
   const Digits target(digits, "digits");
   const auto [rows, columns] = target.shape;
   source.require_size(0, rows);
-  source.require_size(1, bytes_in_row(columns));
-  refuse("packed", without_gil([&, r = rows, c = columns] { return unpack(source.data, r, c, target.data); }));
+  source.require_size(1, bytes_in_row(columns, levels));
+  refuse("packed", without_gil([&, r = rows, c = columns] { return unpack(source.data, r, c, levels, target.data); }), levels);
 }
 
-void lookup_into(const py::object& tokens, const py::object& packed, const py::object& scale, const py::object& rows) {
+void lookup_into(const py::object& tokens, const py::object& packed, const py::object& scale, int levels, const py::object& rows) {
+  require_levels(levels);
   const Tensor<std::int64_t, 1> indices(tokens, "tokens");
   const Matrix source(packed, "packed");
   const Floats scales(scale, "scale");
   const Tensor<float, 2> target(rows, "rows");
   const std::int64_t count = indices.shape[0], columns = target.shape[1];
-  source.require_size(1, bytes_in_row(columns));
+  source.require_size(1, bytes_in_row(columns, levels));
   scales.require_size(0, source.shape[0]);
   target.require_size(0, count);
-  refuse("packed", without_gil([&] { return lookup(source.data, source.shape[0], columns, scales.data, indices.data, count, target.data); }));
+  const auto work = [&] { return lookup(source.data, source.shape[0], columns, levels, scales.data, indices.data, count, target.data); };
+  refuse("packed", without_gil(work), levels);
 }
 
-void require_columns(std::int64_t columns) {
-  if (columns < 0 || columns > kMaxColumns) {
-    throw py::value_error("columns must be from 0 to " + std::to_string(kMaxColumns) + ", not " + std::to_string(columns));
+void require_columns(Form form, std::int64_t columns) {
+  if (columns < 0 || columns > max_columns(form)) {
+    throw py::value_error("columns must be from 0 to " + std::to_string(max_columns(form)) + ", not " + std::to_string(columns));
   }
 }
 
 std::int64_t size_of_tiles(const std::string& form, std::int64_t rows, std::int64_t columns) {
-  require_columns(columns);
+  require_columns(form_of(form), columns);
   if (rows < 0) throw py::value_error("rows must be at least 0, not " + std::to_string(rows));
   return tiled_bytes(form_of(form), rows, columns);
 }
 
-void tile_into(const py::object& packed, std::int64_t columns, const std::string& form, const py::object& tiles) {
+void tile_into(const py::object& packed, std::int64_t columns, const std::string& form, int levels, const py::object& tiles) {
+  require_levels(levels);
+  const Form chosen = form_of(form);
+  if (!holds(chosen, levels)) throw py::value_error("form '" + form + "' cannot hold " + std::to_string(levels) + " levels");
   const Matrix source(packed, "packed");
   const Bytes target(tiles, "tiles");
-  require_columns(columns);
-  source.require_size(1, bytes_in_row(columns));
+  require_columns(chosen, columns);
+  source.require_size(1, bytes_in_row(columns, levels));
   target.require_size(0, size_of_tiles(form, source.shape[0], columns));
-  const Form chosen = form_of(form);
-  refuse("packed", without_gil([&] { return tile(source.data, source.shape[0], columns, chosen, target.data); }));
+  refuse("packed", without_gil([&] { return tile(source.data, source.shape[0], columns, levels, chosen, target.data); }), levels);
 }
 
 void untile_into(const py::object& tiles, const std::string& form, const py::object& digits) {
@@ -160,11 +174,11 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("levels", &quintet::level_names, "Names of the levels that this processor can run, the lowest first.");
   module.def("level", [] { return quintet::name_of(quintet::level()); });
   module.def("use_level", &quintet::use_level, arg("level"));
-  module.def("pack", &quintet::pack_into, arg("digits"), arg("packed"));
-  module.def("unpack", &quintet::unpack_into, arg("packed"), arg("digits"));
-  module.def("lookup", &quintet::lookup_into, arg("tokens"), arg("packed"), arg("scale"), arg("rows"));
+  module.def("pack", &quintet::pack_into, arg("digits"), arg("levels"), arg("packed"));
+  module.def("unpack", &quintet::unpack_into, arg("packed"), arg("levels"), arg("digits"));
+  module.def("lookup", &quintet::lookup_into, arg("tokens"), arg("packed"), arg("scale"), arg("levels"), arg("rows"));
   module.def("tiled_bytes", &quintet::size_of_tiles, arg("form"), arg("rows"), arg("columns"));
-  module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("tiles"));
+  module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("levels"), arg("tiles"));
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
   module.def("linear_float32", &quintet::linear_of<float>);
   module.def("linear_bfloat16", &quintet::linear_of<quintet::Bfloat16>);

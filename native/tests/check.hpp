@@ -28,9 +28,9 @@ inline int random(int bound) {
   return static_cast<int>((state >> 33) % static_cast<std::uint64_t>(bound));
 }
 
-inline std::vector<std::int8_t> random_digits(std::int64_t count) {
+inline std::vector<std::int8_t> random_digits(std::int64_t count, int levels = 5) {
   std::vector<std::int8_t> digits(static_cast<std::size_t>(count));
-  for (auto& w : digits) w = static_cast<std::int8_t>(random(5) - 2);
+  for (auto& w : digits) w = static_cast<std::int8_t>(random(levels) - levels / 2);
   return digits;
 }
 

@@ -17,10 +17,10 @@ std::size_t index(T i) {
 }
 
 struct Case {
-  Case(std::int64_t rows_, std::int64_t columns_, std::int64_t tokens_)
-      : rows(rows_), columns(columns_), tokens(tokens_), digits(check::random_digits(rows * columns)),
-        packed(index(rows * quintet::bytes_in_row(columns))), x(index(tokens * columns)), scale(index(rows)), bias(index(rows)) {
-    quintet::pack(digits.data(), rows, columns, packed.data());
+  Case(std::int64_t rows_, std::int64_t columns_, std::int64_t tokens_, int levels_ = 5)
+      : rows(rows_), columns(columns_), tokens(tokens_), levels(levels_), digits(check::random_digits(rows * columns, levels)),
+        packed(index(rows * quintet::bytes_in_row(columns, levels))), x(index(tokens * columns)), scale(index(rows)), bias(index(rows)) {
+    quintet::pack(digits.data(), rows, columns, levels, packed.data());
     // Whole numbers with a largest of 127: rounding to int8 changes nothing, so the sums are known.
     for (auto& value : x) value = static_cast<float>(check::random(255) - 127);
     for (std::int64_t t = 0; t < tokens; ++t) x[index(t * columns)] = 127;
@@ -42,7 +42,7 @@ struct Case {
 
   std::vector<float> computed(Form form, Activations activations, int threads) const {
     std::vector<std::uint8_t> tiles(index(quintet::tiled_bytes(form, rows, columns)));
-    check::expect(!quintet::tile(packed.data(), rows, columns, form, tiles.data()), "tile accepts packed weights", rows, columns);
+    check::expect(!quintet::tile(packed.data(), rows, columns, levels, form, tiles.data()), "tile accepts packed weights", rows, columns);
     std::vector<std::int8_t> back(digits.size());
     quintet::untile({tiles.data(), form, rows, columns}, back.data());
     check::expect(back == digits, "tiles hold the digits", rows, columns);
@@ -52,18 +52,19 @@ struct Case {
   }
 
   std::int64_t rows, columns, tokens;
+  int levels;
   std::vector<std::int8_t> digits;
   std::vector<std::uint8_t> packed;
   std::vector<float> x, scale, bias;
 };
 
-void check_case(std::int64_t rows, std::int64_t columns, std::int64_t tokens) {
-  const Case c(rows, columns, tokens);
+void check_case(std::int64_t rows, std::int64_t columns, std::int64_t tokens, int levels = 5) {
+  const Case c(rows, columns, tokens, levels);
   const std::vector<float> expected = c.expected();
   for (quintet::Level level : quintet::levels()) {
     quintet::use(level);
-    for (Form form : {Form::kNibble, Form::kDense}) {
-      if (!quintet::computes(level, form)) continue;
+    for (Form form : {Form::kNibble, Form::kDense, Form::kByte}) {
+      if (!quintet::computes(level, form) || !quintet::holds(form, levels)) continue;
       for (Activations activations : {Activations::kInt8, Activations::kFloat}) {
         check::expect(c.computed(form, activations, 1) == expected, quintet::name_of(level), rows, columns);
         check::expect(c.computed(form, activations, 2) == expected, "two threads", rows, columns);
@@ -77,7 +78,7 @@ void check_refused_weights() {
   c.packed[index(quintet::bytes_in_row(50)) + 2] = 0xFF;
   c.packed[index(quintet::bytes_in_row(50)) + 3] = 0xFF;
   std::vector<std::uint8_t> tiles(index(quintet::tiled_bytes(Form::kNibble, 3, 50)));
-  const quintet::Fault fault = quintet::tile(c.packed.data(), 3, 50, Form::kNibble, tiles.data());
+  const quintet::Fault fault = quintet::tile(c.packed.data(), 3, 50, 5, Form::kNibble, tiles.data());
   check::expect(fault.kind == quintet::Fault::Kind::kCode && fault.row == 1, "a bad code stops tile", 3, 50);
 }
 
@@ -85,7 +86,7 @@ void check_lookup() {
   const Case c(7, 20, 1);
   const std::vector<std::int64_t> indices{6, 0, 6};
   std::vector<float> rows(index(3 * 20));
-  check::expect(!quintet::lookup(c.packed.data(), 7, 20, c.scale.data(), indices.data(), 3, rows.data()), "lookup", 7, 20);
+  check::expect(!quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), indices.data(), 3, rows.data()), "lookup", 7, 20);
   for (std::int64_t i = 0; i < 3; ++i) {
     for (std::int64_t k = 0; k < 20; ++k) {
       const auto row = index(indices[index(i)]);
@@ -94,7 +95,7 @@ void check_lookup() {
     }
   }
   const std::int64_t outside = 7;
-  const quintet::Fault fault = quintet::lookup(c.packed.data(), 7, 20, c.scale.data(), &outside, 1, rows.data());
+  const quintet::Fault fault = quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), &outside, 1, rows.data());
   check::expect(fault.kind == quintet::Fault::Kind::kIndex && fault.column == 7, "lookup outside the matrix", 7, 20);
 }
 
@@ -105,6 +106,9 @@ int main() {
     for (std::int64_t columns : {1, 4, 7, 8, 12, 13, 200}) {
       for (std::int64_t tokens : {1, 2, 3, 5, 13}) check_case(rows, columns, tokens);
     }
+  }
+  for (const quintet::Code& code : quintet::kWidths) {
+    for (std::int64_t tokens : {1, 3, 13}) check_case(144, 203, tokens, code.levels);
   }
   check_case(130, 400, 200);
   check_case(1024, 1024, 2);

@@ -1,4 +1,4 @@
-"""Products with packed 5-level weights: the order in which the kernels want them (`tile`), `linear` and `embedding`.
+"""Products with packed weights: the order in which the kernels want them (`tile`), `linear` and `embedding`.
 
 `linear` has two modes. With activations "float" it computes what the weights stand for. With "int8" each token is rounded to 8 bits first,
 so that all products and sums are exact integers: the fast mode, whose result is the same on every processor, bit for bit.
@@ -17,14 +17,19 @@ CACHE_BYTES = 16 << 20
 """Half of a large last-level cache: weights that take no more as nibbles are not read from main memory each time."""
 
 
-def best_form(weights: int) -> str:
-    """The faster form for a model of so many weights here: "dense" (7/3 bits each) or "nibble" (4 bits each, but less to decode)."""
-    return "dense" if native.module().level() == "avx512" and weights // 2 > CACHE_BYTES else "nibble"
+def best_form(weights: int, levels: int = 5) -> str:
+    """The fastest form here for a matrix in a model of so many weights.
+
+    "dense" (7/3 bits each, 5 levels only), "nibble" (4 bits each, up to 15 levels, but less to decode) or "byte" (8 bits each, any).
+    """
+    if levels > 15:
+        return "byte"
+    return "dense" if levels == 5 and native.module().level() == "avx512" and weights // 2 > CACHE_BYTES else "nibble"
 
 
-def tile(packed: Tensor, columns: int, form: str) -> Tensor:
+def tile(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
     """Packed weights uint8 [R, P] in the kernels' order: uint8 bytes. `ValueError` for weights that `unpack` refuses."""
-    return torch.ops.quintet.tile(packed, columns, form)
+    return torch.ops.quintet.tile(packed, columns, form, levels)
 
 
 def untile(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
@@ -40,18 +45,18 @@ def linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: s
     return torch.ops.quintet.linear(x, tiles, scale, bias, form, activations)
 
 
-def embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
+def embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
     """Rows `tokens` int64 [...] of scale [R] (float32) x digits (packed [R, P]): float32 [..., columns]; `IndexError` outside of it."""
-    return torch.ops.quintet.embedding(tokens, packed, scale, columns)
+    return torch.ops.quintet.embedding(tokens, packed, scale, columns, levels)
 
 
-def _tile_shape(packed: Tensor, columns: int, form: str) -> Tensor:
+def _tile_shape(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
     return packed.new_empty(native.module().tiled_bytes(form, rows_of(packed, "packed"), columns), dtype=torch.uint8)
 
 
-def _tile(packed: Tensor, columns: int, form: str) -> Tensor:
+def _tile(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
     tiles = _tile_shape(packed, columns, form)
-    native.call("tile", packed, columns, form, tiles)
+    native.call("tile", packed, columns, form, levels, tiles)
     return tiles
 
 
@@ -80,13 +85,13 @@ def _linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: 
     return y
 
 
-def _embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
+def _embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
     return scale.new_empty(*tokens.shape, columns)
 
 
-def _embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int) -> Tensor:
+def _embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
     rows = _embedding_shape(tokens, packed, scale, columns)
-    native.call("lookup", tokens.flatten(), packed, scale, rows.view(tokens.numel(), columns))
+    native.call("lookup", tokens.flatten(), packed, scale, levels, rows.view(tokens.numel(), columns))
     return rows
 
 
@@ -103,7 +108,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (grad * scale.to(grad.dtype)) @ digits.to(grad.dtype), None, None, None, None, None
 
 
-torch.library.define("quintet::tile", "(Tensor packed, int columns, str form) -> Tensor")
+torch.library.define("quintet::tile", "(Tensor packed, int columns, str form, int levels=5) -> Tensor")
 torch.library.register_fake("quintet::tile", _tile_shape)
 torch.library.impl("quintet::tile", "CPU", _tile)
 torch.library.define("quintet::untile", "(Tensor tiles, int rows, int columns, str form) -> Tensor")
@@ -113,6 +118,6 @@ torch.library.define("quintet::linear", "(Tensor x, Tensor tiles, Tensor scale, 
 torch.library.register_fake("quintet::linear", _linear_shape)
 torch.library.impl("quintet::linear", "CPU", _linear)
 torch.library.register_autograd("quintet::linear", _backward, setup_context=_setup)
-torch.library.define("quintet::embedding", "(Tensor tokens, Tensor packed, Tensor scale, int columns) -> Tensor")
+torch.library.define("quintet::embedding", "(Tensor tokens, Tensor packed, Tensor scale, int columns, int levels=5) -> Tensor")
 torch.library.register_fake("quintet::embedding", _embedding_shape)
 torch.library.impl("quintet::embedding", "CPU", _embedding)

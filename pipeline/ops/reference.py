@@ -1,50 +1,72 @@
 """The definitions: each operation in plain torch, slow and obvious. The native kernels are tested against these.
 
-Packed 5-level weights (native/include/quintet/packing.hpp says the same): a row of digits w in -2..2 is padded with zeros to a multiple of
-three; each three make a code c = (w0 + 2) + 5 (w1 + 2) + 25 (w2 + 2) in 0..124; codes follow each other in 7 bits, lowest bits first; a row
-ends at a whole byte, and the bits left over are zero. So a row of K digits takes ceil(7 ceil(K / 3) / 8) bytes: 2.333 bits a weight.
-Shapes: R rows, K columns, C codes a row, P packed bytes a row.
+Packed weights of L levels (native/include/quintet/packing.hpp says the same): digits w are the L whole numbers from -(L // 2) on. A row is
+padded with digits 0 to a multiple of D; each D of them make a code, the sum of (w_i + L // 2) L^i, below L^D; codes follow each other in B
+bits, lowest bits first; a row ends at a whole byte, and the bits left over are zero. `CODES` gives D and B: five levels take three digits
+in 7 bits, 2.333 bits a weight. Shapes: R rows, K columns, C codes a row, P packed bytes a row.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def bytes_in_row(columns: int) -> int:
+class Code(NamedTuple):
+    """`digits` digits make a code of `bits` bits."""
+
+    digits: int
+    bits: int
+
+
+CODES = {3: Code(5, 8), 4: Code(1, 2), 5: Code(3, 7), 7: Code(6, 17), 9: Code(5, 16), 15: Code(2, 8), 256: Code(1, 8)}
+"""By the number of levels: 1.6, 2, 2.333, 2.833, 3.2, 4 and 8 bits a digit."""
+
+
+def code_of(levels: int) -> Code:
+    """The code of so many levels; `ValueError` where there is none."""
+    if levels not in CODES:
+        raise ValueError(f"levels must be one of {', '.join(map(str, CODES))}, not {levels}")
+    return CODES[levels]
+
+
+def bytes_in_row(columns: int, levels: int = 5) -> int:
     """Packed bytes of a row of `columns` digits."""
-    codes = -(-columns // 3)
-    return -(-7 * codes // 8)
+    code = code_of(levels)
+    return -(-code.bits * -(-columns // code.digits) // 8)
 
 
-def pack(digits_RK: Tensor) -> Tensor:
+def pack(digits_RK: Tensor, levels: int = 5) -> Tensor:
     """int8 digits [R, K] -> uint8 [R, P]; `ValueError` for a number that is no digit."""
-    if bool(((digits_RK < -2) | (digits_RK > 2)).any()):
-        raise ValueError("digits must be from -2 to 2")
-    rows, columns = digits_RK.shape
-    levels = F.pad(digits_RK.long(), (0, -columns % 3)) + 2
-    codes_RC = (levels.view(rows, -(-columns // 3), 3) * torch.tensor([1, 5, 25])).sum(-1)
-    bits = (codes_RC[..., None] >> torch.arange(7) & 1).flatten(1)
-    bits = F.pad(bits, (0, -bits.shape[1] % 8)).view(rows, bytes_in_row(columns), 8)
+    code, offset = code_of(levels), levels // 2
+    (rows, columns), codes = digits_RK.shape, -(-digits_RK.shape[1] // code.digits)
+    if bool(((digits_RK < -offset) | (digits_RK > levels - 1 - offset)).any()):
+        raise ValueError(f"digits must be from {-offset} to {levels - 1 - offset}")
+    levels_RK = F.pad(digits_RK.long(), (0, -columns % code.digits)) + offset
+    codes_RC = (levels_RK.view(rows, codes, code.digits) * levels ** torch.arange(code.digits)).sum(-1)
+    bits = (codes_RC[..., None] >> torch.arange(code.bits) & 1).flatten(1)
+    bits = F.pad(bits, (0, -bits.shape[1] % 8)).view(rows, bytes_in_row(columns, levels), 8)
     return (bits << torch.arange(8)).sum(-1).to(torch.uint8)
 
 
-def unpack(packed_RP: Tensor, columns: int) -> Tensor:
-    """uint8 [R, P] -> int8 digits [R, columns]; `ValueError` for codes above 124 and for padding that is not zero."""
-    rows, codes = packed_RP.shape[0], -(-columns // 3)
+def unpack(packed_RP: Tensor, columns: int, levels: int = 5) -> Tensor:
+    """uint8 [R, P] -> int8 digits [R, columns]; `ValueError` for numbers that are no codes and for padding that is not zero."""
+    code, offset, rows = code_of(levels), levels // 2, packed_RP.shape[0]
+    codes = -(-columns // code.digits)
     bits = (packed_RP.long()[..., None] >> torch.arange(8) & 1).flatten(1)
-    codes_RC = (bits[:, : 7 * codes].view(rows, codes, 7) << torch.arange(7)).sum(-1)
-    if bool((codes_RC > 124).any()):
-        raise ValueError("packed must hold codes of at most 124")
-    digits = (codes_RC[..., None] // torch.tensor([1, 5, 25]) % 5 - 2).view(rows, 3 * codes)
-    if bool(bits[:, 7 * codes :].any()) or bool(digits[:, columns:].any()):
+    codes_RC = (bits[:, : code.bits * codes].view(rows, codes, code.bits) << torch.arange(code.bits)).sum(-1)
+    if bool((codes_RC >= levels**code.digits).any()):
+        raise ValueError(f"packed must hold codes of at most {levels**code.digits - 1}")
+    digits = (codes_RC[..., None] // levels ** torch.arange(code.digits) % levels - offset).view(rows, code.digits * codes)
+    if bool(bits[:, code.bits * codes :].any()) or bool(digits[:, columns:].any()):
         raise ValueError("packed must hold only zeros after the last column")
     return digits[:, :columns].to(torch.int8)
 
 
-def linear(x: Tensor, packed_RP: Tensor, scale_R: Tensor, bias_R: Tensor | None, activations: str) -> Tensor:
+def linear(x: Tensor, packed_RP: Tensor, scale_R: Tensor, bias_R: Tensor | None, activations: str, levels: int = 5) -> Tensor:
     """x [..., K] times the transpose of W = scale x digits, plus bias, computed in float32 and returned in x's type."""
-    digits_RK = unpack(packed_RP, x.shape[-1])
+    digits_RK = unpack(packed_RP, x.shape[-1], levels)
     if activations == "int8":
         q, token_scale = quantize_activations(x.float())
         sums = (q.double() @ digits_RK.double().T).float()  # exact: integers below 2^53, rounded once
@@ -65,7 +87,7 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(peak.isfinite(), q, 0.0), peak / 127
 
 
-def embedding(tokens: Tensor, packed_RP: Tensor, scale_R: Tensor, columns: int) -> Tensor:
+def embedding(tokens: Tensor, packed_RP: Tensor, scale_R: Tensor, columns: int, levels: int = 5) -> Tensor:
     """Rows `tokens` [...] of the matrix, float32 [..., columns]."""
-    digits = unpack(packed_RP[tokens.flatten()], columns)
+    digits = unpack(packed_RP[tokens.flatten()], columns, levels)
     return (digits.float() * scale_R[tokens.flatten(), None]).view(*tokens.shape, columns)

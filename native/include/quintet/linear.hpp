@@ -1,4 +1,4 @@
-// y = x W^T + bias for a matrix W = scale[row] * digit[row, column] of 5-level weights in tiles.
+// y = x W^T + bias for a matrix W = scale[row] * digit[row, column] of weights in tiles.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,7 @@ struct Linear {
   const float* bias;   // [rows], or null
 };
 
-// The most columns for which 32-bit sums of 127 * 4 cannot overflow.
-constexpr std::int64_t kMaxColumns = std::int64_t{1} << 22;
-
-// x[tokens, columns] -> y[tokens, rows], both row by row. The result does not depend on `threads`; with int8 activations it is the same on
+// x[tokens, columns] -> y[tokens, rows], both row by row; at most `max_columns` of the form. The result does not depend on `threads`; with int8 activations it is the same on
 // every level, bit for bit: y = float(sum) * (s * scale) + bias, each operation rounded to float32. A token that holds no finite maximum
 // gives NaN.
 template <class T>

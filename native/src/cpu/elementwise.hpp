@@ -39,8 +39,9 @@ QUINTET_INLINE Token quantize_row(const float* x, std::int64_t count, std::int8_
   return {largest / 127.0F, sum};
 }
 
-QUINTET_INLINE void finish_rows(const std::int32_t* sums, std::int64_t rows, Token token, const float* scale, const float* bias, float* y) {
-  const std::int32_t shift = 2 * token.sum;
+QUINTET_INLINE void finish_rows(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias,
+                                float* y) {
+  const std::int32_t shift = offset * token.sum;
   if (bias == nullptr) {
     for (std::int64_t r = 0; r < rows; ++r) y[r] = static_cast<float>(sums[r] - shift) * (token.scale * scale[r]);
   } else {

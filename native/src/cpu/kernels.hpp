@@ -8,7 +8,7 @@
 
 namespace quintet {
 
-// A token's activations as int8: x is about scale * q, and `sum` is the sum of its q, which corrects for levels being digits + 2.
+// A token's activations as int8: x is about scale * q, and `sum` is the sum of its q, which corrects for levels being digits + offset.
 struct Token {
   float scale;
   std::int32_t sum;
@@ -23,6 +23,7 @@ struct Panel {
   const std::uint8_t* levels;
   int tiles;
   std::int64_t columns;
+  int offset;  // of the levels, see `offset_of`
 };
 
 // Sums of a block for several tokens: [token][kBlockRows].
@@ -33,15 +34,15 @@ struct Kernels {
   // q[i] = round(x[i] / scale), scale = max|x| / 127.
   Token (*quantize)(const float* x, std::int64_t count, std::int8_t* q);
   // sums[row] = sum over columns of level * q, for one token; by form (null where the level cannot).
-  Gemv gemv[2];
+  Gemv gemv[3];
   // Decodes whole steps that together have `columns` columns; by form.
-  Expand expand[2];
+  Expand expand[3];
   // sums[t][row] += (or = where `first`) the panel's levels times q[t]; tokens lie `stride` apart.
   void (*multiply)(const Panel& panel, const std::int8_t* q, std::int64_t stride, std::int64_t tokens, bool first, std::int32_t* sums);
   // The same with float activations, and digits instead of levels.
   void (*multiply_float)(const Panel& panel, const float* x, std::int64_t stride, std::int64_t tokens, bool first, float* sums);
-  // y[row] = float(sums[row] - 2 token.sum) * (token.scale * scale[row]) + bias[row].
-  void (*finish)(const std::int32_t* sums, std::int64_t rows, Token token, const float* scale, const float* bias, float* y);
+  // y[row] = float(sums[row] - offset * token.sum) * (token.scale * scale[row]) + bias[row].
+  void (*finish)(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y);
 };
 
 extern const Kernels kScalarKernels;

@@ -106,6 +106,26 @@ void gemv_nibble(const std::uint8_t* block, int tiles, std::int64_t depth, const
   kOf[static_cast<std::size_t>(tiles - 1)](block, depth, q, sums);
 }
 
+template <int Tiles>
+TARGET void gemv_byte_of(const std::uint8_t* block, std::int64_t depth, const std::int8_t* q, std::int32_t* sums) {
+  __m512i sum[Tiles];
+  UNROLL for (int t = 0; t < Tiles; ++t) sum[t] = _mm512_setzero_si512();
+  for (std::int64_t k = 0; k < depth; k += 4, block += 64 * Tiles) {
+    const __m512i x = broadcast(q + k);
+    UNROLL for (int t = 0; t < Tiles; ++t) {
+      _mm_prefetch(reinterpret_cast<const char*>(block) + 64 * t + kAhead, _MM_HINT_T0);
+      sum[t] = _mm512_dpbusd_epi32(sum[t], load(block + 64 * t), x);
+    }
+  }
+  UNROLL for (int t = 0; t < Tiles; ++t) _mm512_storeu_si512(sums + t * kTileRows, sum[t]);
+}
+
+void gemv_byte(const std::uint8_t* block, int tiles, std::int64_t depth, const std::int8_t* q, std::int32_t* sums) {
+  constexpr std::array kOf{gemv_byte_of<1>, gemv_byte_of<2>, gemv_byte_of<3>, gemv_byte_of<4>,
+                           gemv_byte_of<5>, gemv_byte_of<6>, gemv_byte_of<7>, gemv_byte_of<8>};
+  kOf[static_cast<std::size_t>(tiles - 1)](block, depth, q, sums);
+}
+
 TARGET void expand_dense(const std::uint8_t* steps, int, std::int64_t columns, std::uint8_t* levels) {
   const Lookup lookup;
   for (std::int64_t k = 0; k < columns; k += 12, steps += 448, levels += 3 * Panel::kStride) {
@@ -125,6 +145,15 @@ TARGET void expand_nibble(const std::uint8_t* steps, int tiles, std::int64_t col
       const __m512i z = load(steps + 64 * t);
       _mm512_storeu_si512(levels + 64 * t, _mm512_and_si512(z, low));
       _mm512_storeu_si512(levels + Panel::kStride + 64 * t, _mm512_and_si512(_mm512_srli_epi16(z, 4), low));
+    }
+  }
+}
+
+TARGET void expand_byte(const std::uint8_t* steps, int tiles, std::int64_t columns, std::uint8_t* levels) {
+  for (std::int64_t k = 0; k < columns; k += 4, steps += 64 * tiles, levels += Panel::kStride) {
+    for (int t = 0; t < tiles; ++t) {
+      _mm_prefetch(reinterpret_cast<const char*>(steps) + 64 * t + kAhead, _MM_HINT_T0);
+      _mm512_storeu_si512(levels + 64 * t, load(steps + 64 * t));
     }
   }
 }
@@ -150,10 +179,27 @@ TARGET __attribute__((noinline)) void multiply_part(const Panel& panel, const st
   }
 }
 
-// Digits of R tiles at one column as floats: a level selects its digit in a register of 16.
-template <int R, int T>
+// Levels in the low bytes to digits in float32. Below 16 a level selects its digit in a register. Else the level becomes the last bits of the
+// number 2^23, in steps of 1.
+template <bool Below16>
+struct FloatDigits {
+  __m512 table;
+
+  TARGET QUINTET_INLINE explicit FloatDigits(int offset)
+      : table(_mm512_sub_ps(Below16 ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) : _mm512_set1_ps(0x1p23F),
+                            _mm512_set1_ps(static_cast<float>(Below16 ? offset : -offset)))) {}
+
+  TARGET QUINTET_INLINE __m512 operator()(__m512i levels) const {
+    if constexpr (Below16) return _mm512_permutexvar_ps(levels, table);
+    constexpr int kAndOr = 0xEA;  // a & b | c
+    const __m512i bits = _mm512_ternarylogic_epi32(levels, _mm512_set1_epi32(255), _mm512_castps_si512(_mm512_set1_ps(0x1p23F)), kAndOr);
+    return _mm512_sub_ps(_mm512_castsi512_ps(bits), table);
+  }
+};
+
+template <int R, int T, bool Below16>
 TARGET __attribute__((noinline)) void multiply_float_part(const Panel& panel, const float* x, std::int64_t stride, bool first, float* sums) {
-  const __m512 digits = _mm512_setr_ps(-2, -1, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  const FloatDigits<Below16> digits(panel.offset);
   __m512 sum[R][T];
   UNROLL for (int r = 0; r < R; ++r) {
     UNROLL for (int t = 0; t < T; ++t) sum[r][t] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + t * kBlockRows + r * kTileRows);
@@ -164,7 +210,7 @@ TARGET __attribute__((noinline)) void multiply_float_part(const Panel& panel, co
     UNROLL for (int j = 0; j < 4; ++j) {
       __m512 w[R];
       UNROLL for (int r = 0; r < R; ++r) {
-        w[r] = _mm512_permutexvar_ps(z[r], digits);
+        w[r] = digits(z[r]);
         z[r] = _mm512_srli_epi32(z[r], 8);
       }
       UNROLL for (int t = 0; t < T; ++t) {
@@ -185,7 +231,7 @@ void multiply_tokens(const Panel& panel, const std::int8_t* q, std::int64_t stri
 
 template <int T>
 void multiply_tokens(const Panel& panel, const float* x, std::int64_t stride, bool first, float* sums) {
-  multiply_float_part<4, T>(panel, x, stride, first, sums);
+  (panel.offset < 16 ? multiply_float_part<4, T, true> : multiply_float_part<4, T, false>)(panel, x, stride, first, sums);
 }
 
 // Four tiles at a time; the panel's space for 8 makes it harmless to compute tiles that the block does not have.
@@ -222,13 +268,14 @@ void multiply_float(const Panel& panel, const float* x, std::int64_t stride, std
 
 TARGET Token quantize(const float* x, std::int64_t count, std::int8_t* q) { return quantize_row(x, count, q); }
 
-TARGET void finish(const std::int32_t* sums, std::int64_t rows, Token token, const float* scale, const float* bias, float* y) {
-  finish_rows(sums, rows, token, scale, bias, y);
+TARGET void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y) {
+  finish_rows(sums, rows, offset, token, scale, bias, y);
 }
 
 }  // namespace
 
-const Kernels kAvx512Kernels{quantize, {gemv_nibble, gemv_dense}, {expand_nibble, expand_dense}, multiply, multiply_float, finish};
+const Kernels kAvx512Kernels{quantize, {gemv_nibble, gemv_dense, gemv_byte}, {expand_nibble, expand_dense, expand_byte}, multiply,
+                             multiply_float, finish};
 
 }  // namespace quintet
 #endif

@@ -27,6 +27,19 @@ void expand_nibble(const std::uint8_t* steps, int tiles, std::int64_t columns, s
   }
 }
 
+void gemv_byte(const std::uint8_t* block, int tiles, std::int64_t depth, const std::int8_t* q, std::int32_t* sums) {
+  for (int row = 0; row < tiles * kTileRows; ++row) sums[row] = 0;
+  for (std::int64_t k = 0; k < depth; k += 4, block += 64 * tiles) {
+    for (int lane = 0; lane < 64 * tiles; ++lane) sums[lane / 4] += block[lane] * q[k + lane % 4];
+  }
+}
+
+void expand_byte(const std::uint8_t* steps, int tiles, std::int64_t columns, std::uint8_t* levels) {
+  for (std::int64_t k = 0; k < columns; k += 4, steps += 64 * tiles, levels += Panel::kStride) {
+    std::memcpy(levels, steps, static_cast<std::size_t>(64 * tiles));
+  }
+}
+
 // Sums over a panel for one token, in the type of the activations' products; `offset` is taken from each level.
 template <class X, class Sum>
 void multiply_token(const Panel& panel, int offset, const X* x, bool first, Sum* sums) {
@@ -45,17 +58,17 @@ void multiply(const Panel& panel, const std::int8_t* q, std::int64_t stride, std
 }
 
 void multiply_float(const Panel& panel, const float* x, std::int64_t stride, std::int64_t tokens, bool first, float* sums) {
-  for (std::int64_t t = 0; t < tokens; ++t) multiply_token(panel, 2, x + t * stride, first, sums + t * kBlockRows);
+  for (std::int64_t t = 0; t < tokens; ++t) multiply_token(panel, panel.offset, x + t * stride, first, sums + t * kBlockRows);
 }
 
 Token quantize(const float* x, std::int64_t count, std::int8_t* q) { return quantize_row(x, count, q); }
 
-void finish(const std::int32_t* sums, std::int64_t rows, Token token, const float* scale, const float* bias, float* y) {
-  finish_rows(sums, rows, token, scale, bias, y);
+void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y) {
+  finish_rows(sums, rows, offset, token, scale, bias, y);
 }
 
 }  // namespace
 
-const Kernels kScalarKernels{quantize, {gemv_nibble, nullptr}, {expand_nibble, nullptr}, multiply, multiply_float, finish};
+const Kernels kScalarKernels{quantize, {gemv_nibble, nullptr, gemv_byte}, {expand_nibble, nullptr, expand_byte}, multiply, multiply_float, finish};
 
 }  // namespace quintet

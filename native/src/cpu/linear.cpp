@@ -137,7 +137,7 @@ void multiply_block(const Tiles& w, const Block& block, const Prepared<X>& x, st
   const std::uint8_t* steps = block.data;
   if (end == 0) std::fill(sums, sums + tokens * kBlockRows, Sum{0});
   for (std::int64_t k = 0; k < end; k += Panel::kColumns) {
-    const Panel panel{scratch().levels.get(), block.tiles, std::min(Panel::kColumns, end - k)};
+    const Panel panel{scratch().levels.get(), block.tiles, std::min(Panel::kColumns, end - k), offset_of(w.form)};
     kernels().expand[form](steps, block.tiles, panel.columns, scratch().levels.get());
     steps += panel.columns / step_columns(w.form) * step_bytes(w.form, block.tiles);
     multiply_panel(panel, x.rows.get() + begin * x.stride + k, x.stride, tokens, k == 0, sums);
@@ -148,7 +148,7 @@ template <class T>
 void finish_token(const Linear& linear, const Block& block, const std::int32_t* sums, const Token& token, T* y) {
   float* result = scratch().result.get();
   const float* bias = linear.bias == nullptr ? nullptr : linear.bias + block.first;
-  kernels().finish(sums, block.rows, token, linear.scale + block.first, bias, result);
+  kernels().finish(sums, block.rows, offset_of(linear.weights.form), token, linear.scale + block.first, bias, result);
   from_float(result, block.rows, y + block.first);
 }
 
