@@ -21,6 +21,7 @@ using Matrix = Tensor<std::uint8_t, 2>;
 using Digits = Tensor<std::int8_t, 2>;
 using Bytes = Tensor<std::uint8_t, 1>;
 using Floats = Tensor<float, 1>;
+using Scales = Tensor<float, 2>;
 
 void refuse(const char* argument, const Fault& fault, int levels) {
   const std::string where = std::string(argument) + "[" + std::to_string(fault.row) + ", " + std::to_string(fault.column) + "]";
@@ -80,17 +81,26 @@ void unpack_into(const py::object& packed, int levels, const py::object& digits)
   refuse("packed", without_gil([&, r = rows, c = columns] { return unpack(source.data, r, c, levels, target.data); }), levels);
 }
 
+void require_groups(std::int64_t columns, std::int64_t groups) {
+  if (groups > 0 && columns % groups == 0) return;
+  throw py::value_error("scale has " + std::to_string(groups) + " groups, which must divide " + std::to_string(columns) + " inputs");
+}
+
 void lookup_into(const py::object& tokens, const py::object& packed, const py::object& scale, int levels, const py::object& rows) {
   require_levels(levels);
   const Tensor<std::int64_t, 1> indices(tokens, "tokens");
   const Matrix source(packed, "packed");
-  const Floats scales(scale, "scale");
+  const Scales scales(scale, "scale");
   const Tensor<float, 2> target(rows, "rows");
   const std::int64_t count = indices.shape[0], columns = target.shape[1];
   source.require_size(1, bytes_in_row(columns, levels));
   scales.require_size(0, source.shape[0]);
+  const std::int64_t groups = scales.shape[1];
+  require_groups(columns, groups);
   target.require_size(0, count);
-  const auto work = [&] { return lookup(source.data, source.shape[0], columns, levels, scales.data, indices.data, count, target.data); };
+  const auto work = [&] {
+    return lookup(source.data, source.shape[0], columns, levels, scales.data, groups, indices.data, count, target.data);
+  };
   refuse("packed", without_gil(work), levels);
 }
 
@@ -132,17 +142,18 @@ void linear_of(const py::object& x, const py::object& tiles, const std::string& 
                const std::string& activations, int threads, const py::object& y) {
   const Tensor<T, 2> input(x, "x"), output(y, "y");
   const Bytes weights(tiles, "tiles");
-  const Floats scales(scale, "scale");
+  const Scales scales(scale, "scale");
   std::optional<Floats> biases;
   if (!bias.is_none()) biases.emplace(bias, "bias");
-  const std::int64_t tokens = input.shape[0], columns = input.shape[1], rows = scales.shape[0];
+  const std::int64_t tokens = input.shape[0], columns = input.shape[1], groups = scales.shape[0], rows = scales.shape[1];
+  require_groups(columns, groups);
   weights.require_size(0, size_of_tiles(form, rows, columns));
   output.require_size(0, tokens);
   output.require_size(1, rows);
   if (biases) biases->require_size(0, rows);
   const Tiles matrix{weights.data, form_of(form), rows, columns};
   if (!computes(level(), matrix.form)) throw py::value_error("form '" + form + "' cannot be computed on level " + name_of(level()));
-  const Linear linear{matrix, scales.data, biases ? biases->data : nullptr};
+  const Linear linear{matrix, scales.data, biases ? biases->data : nullptr, groups};
   const Activations mode = activations_of(activations);
   without_gil([&] { multiply(linear, input.data, tokens, mode, threads, output.data); });
 }

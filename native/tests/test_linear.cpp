@@ -17,9 +17,9 @@ std::size_t index(T i) {
 }
 
 struct Case {
-  Case(std::int64_t rows_, std::int64_t columns_, std::int64_t tokens_, int levels_ = 5)
-      : rows(rows_), columns(columns_), tokens(tokens_), levels(levels_), digits(check::random_digits(rows * columns, levels)),
-        packed(index(rows * quintet::bytes_in_row(columns, levels))), x(index(tokens * columns)), scale(index(rows)), bias(index(rows)) {
+  Case(std::int64_t rows_, std::int64_t columns_, std::int64_t tokens_, int levels_ = 5, std::int64_t groups_ = 1)
+      : rows(rows_), columns(columns_), tokens(tokens_), levels(levels_), groups(groups_), digits(check::random_digits(rows * columns, levels)),
+        packed(index(rows * quintet::bytes_in_row(columns, levels))), x(index(tokens * columns)), scale(index(groups * rows)), bias(index(rows)) {
     quintet::pack(digits.data(), rows, columns, levels, packed.data());
     // Whole numbers with a largest of 127: rounding to int8 changes nothing, so the sums are known.
     for (auto& value : x) value = static_cast<float>(check::random(255) - 127);
@@ -32,9 +32,12 @@ struct Case {
     std::vector<float> y(index(tokens * rows));
     for (std::int64_t t = 0; t < tokens; ++t) {
       for (std::int64_t r = 0; r < rows; ++r) {
-        float sum = 0;  // whole numbers below 2^24: exact
-        for (std::int64_t k = 0; k < columns; ++k) sum += x[index(t * columns + k)] * static_cast<float>(digits[index(r * columns + k)]);
-        y[index(t * rows + r)] = sum * scale[index(r)] + bias[index(r)];
+        float sum = bias[index(r)];  // quarters below 2^22: exact
+        for (std::int64_t k = 0; k < columns; ++k) {
+          const float w = static_cast<float>(digits[index(r * columns + k)]) * scale[index(k / (columns / groups) * rows + r)];
+          sum += x[index(t * columns + k)] * w;
+        }
+        y[index(t * rows + r)] = sum;
       }
     }
     return y;
@@ -47,19 +50,20 @@ struct Case {
     quintet::untile({tiles.data(), form, rows, columns}, back.data());
     check::expect(back == digits, "tiles hold the digits", rows, columns);
     std::vector<float> y(index(tokens * rows), -1);
-    quintet::multiply({{tiles.data(), form, rows, columns}, scale.data(), bias.data()}, x.data(), tokens, activations, threads, y.data());
+    quintet::multiply({{tiles.data(), form, rows, columns}, scale.data(), bias.data(), groups}, x.data(), tokens, activations, threads, y.data());
     return y;
   }
 
   std::int64_t rows, columns, tokens;
   int levels;
+  std::int64_t groups;
   std::vector<std::int8_t> digits;
   std::vector<std::uint8_t> packed;
   std::vector<float> x, scale, bias;
 };
 
-void check_case(std::int64_t rows, std::int64_t columns, std::int64_t tokens, int levels = 5) {
-  const Case c(rows, columns, tokens, levels);
+void check_case(std::int64_t rows, std::int64_t columns, std::int64_t tokens, int levels = 5, std::int64_t groups = 1) {
+  const Case c(rows, columns, tokens, levels, groups);
   const std::vector<float> expected = c.expected();
   for (quintet::Level level : quintet::levels()) {
     quintet::use(level);
@@ -86,7 +90,7 @@ void check_lookup() {
   const Case c(7, 20, 1);
   const std::vector<std::int64_t> indices{6, 0, 6};
   std::vector<float> rows(index(3 * 20));
-  check::expect(!quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), indices.data(), 3, rows.data()), "lookup", 7, 20);
+  check::expect(!quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), 1, indices.data(), 3, rows.data()), "lookup", 7, 20);
   for (std::int64_t i = 0; i < 3; ++i) {
     for (std::int64_t k = 0; k < 20; ++k) {
       const auto row = index(indices[index(i)]);
@@ -95,7 +99,7 @@ void check_lookup() {
     }
   }
   const std::int64_t outside = 7;
-  const quintet::Fault fault = quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), &outside, 1, rows.data());
+  const quintet::Fault fault = quintet::lookup(c.packed.data(), 7, 20, 5, c.scale.data(), 1, &outside, 1, rows.data());
   check::expect(fault.kind == quintet::Fault::Kind::kIndex && fault.column == 7, "lookup outside the matrix", 7, 20);
 }
 
@@ -109,6 +113,12 @@ int main() {
   }
   for (const quintet::Code& code : quintet::kWidths) {
     for (std::int64_t tokens : {1, 3, 13}) check_case(144, 203, tokens, code.levels);
+  }
+  for (std::int64_t tokens : {1, 3, 13}) {
+    check_case(17, 60, tokens, 5, 60);
+    check_case(130, 70, tokens, 5, 10);
+    check_case(100, 1152, tokens, 5, 3);
+    check_case(129, 640, tokens, 5, 5);
   }
   check_case(130, 400, 200);
   check_case(1024, 1024, 2);

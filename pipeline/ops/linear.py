@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.ops import native
 from pipeline.ops.packing import rows_of
+from pipeline.ops.reference import per_group
 
 CACHE_BYTES = 16 << 20
 """Half of a large last-level cache: weights that take no more as nibbles are not read from main memory each time."""
@@ -38,15 +39,20 @@ def untile(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
 
 
 def linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
-    """x [..., K] (float32 or bfloat16) times the transpose of scale [R] x digits, plus bias [R]: [..., R] in x's type.
+    """x [..., K] (float32 or bfloat16) times the transpose of scale x digits, plus bias [R]: [..., R] in x's type.
 
-    `scale` and `bias` are float32; `activations` is "float" or "int8". `ValueError` names an argument of a wrong type or shape.
+    `scale` is [R], or [R, G] with one for each group of K / G inputs: fastest where its memory is that of [G, R] and groups are multiples
+    of 12 inputs (dense) or 8 (nibble). `scale` and `bias` are float32; `activations` is "float" or "int8".
+    `ValueError` names an argument of a wrong type or shape.
     """
     return torch.ops.quintet.linear(x, tiles, scale, bias, form, activations)
 
 
 def embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
-    """Rows `tokens` int64 [...] of scale [R] (float32) x digits (packed [R, P]): float32 [..., columns]; `IndexError` outside of it."""
+    """Rows `tokens` int64 [...] of scale [R] or [R, G] (float32) x digits (packed [R, P]): float32 [..., columns].
+
+    `IndexError` for a token that is no row.
+    """
     return torch.ops.quintet.embedding(tokens, packed, scale, columns, levels)
 
 
@@ -81,7 +87,7 @@ def _linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: 
     tokens = math.prod(x.shape[:-1])
     x_TK, y_TR = x.reshape(tokens, x.shape[-1]), y.view(tokens, scale.shape[0])
     name = "linear_float32" if x.dtype == torch.float32 else "linear_bfloat16"
-    native.call(name, x_TK, tiles, form, scale, bias, activations, torch.get_num_threads(), y_TR)
+    native.call(name, x_TK, tiles, form, per_group(scale).T, bias, activations, torch.get_num_threads(), y_TR)
     return y
 
 
@@ -91,7 +97,7 @@ def _embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int
 
 def _embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
     rows = _embedding_shape(tokens, packed, scale, columns)
-    native.call("lookup", tokens.flatten(), packed, scale, levels, rows.view(tokens.numel(), columns))
+    native.call("lookup", tokens.flatten(), packed, per_group(scale), levels, rows.view(tokens.numel(), columns))
     return rows
 
 
@@ -104,8 +110,15 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Gradient of x alone; rounding activations to int8 counts as the identity (straight-through)."""
     tiles, scale = ctx.saved_tensors
-    digits = untile(tiles, scale.shape[0], ctx.columns, ctx.form)
-    return (grad * scale.to(grad.dtype)) @ digits.to(grad.dtype), None, None, None, None, None
+    return grad @ dense(tiles, scale, ctx.columns, ctx.form).to(grad.dtype), None, None, None, None, None
+
+
+def dense(tiles: Tensor, scale: Tensor, columns: int, form: str) -> Tensor:
+    """The float32 matrix [R, K] that tiles and scale stand for."""
+    scale_RG = per_group(scale)
+    rows, groups = scale_RG.shape
+    digits = untile(tiles, rows, columns, form).view(rows, groups, columns // groups)
+    return (digits * scale_RG[..., None]).view(rows, columns)
 
 
 torch.library.define("quintet::tile", "(Tensor packed, int columns, str form, int levels=5) -> Tensor")

@@ -64,16 +64,41 @@ def unpack(packed_RP: Tensor, columns: int, levels: int = 5) -> Tensor:
     return digits[:, :columns].to(torch.int8)
 
 
-def linear(x: Tensor, packed_RP: Tensor, scale_R: Tensor, bias_R: Tensor | None, activations: str, levels: int = 5) -> Tensor:
-    """x [..., K] times the transpose of W = scale x digits, plus bias, computed in float32 and returned in x's type."""
+def linear(x: Tensor, packed_RP: Tensor, scale: Tensor, bias_R: Tensor | None, activations: str, levels: int = 5) -> Tensor:
+    """x [..., K] times the transpose of W = scale x digits, plus bias, computed in float32 and returned in x's type.
+
+    scale [R], or [R, G]: then inputs g K / G .. (g + 1) K / G have the scales of column g.
+    """
     digits_RK = unpack(packed_RP, x.shape[-1], levels)
-    if activations == "int8":
-        q, token_scale = quantize_activations(x.float())
-        sums = (q.double() @ digits_RK.double().T).float()  # exact: integers below 2^53, rounded once
-        y = sums * (token_scale * scale_R)
-    else:
-        y = x.float() @ digits_RK.float().T * scale_R
-    return (y if bias_R is None else y + bias_R).to(x.dtype)
+    values, token_scale = quantize_activations(x.float()) if activations == "int8" else (x.float(), None)
+    return products(values, token_scale, digits_RK, scale, bias_R).to(x.dtype)
+
+
+def products(values: Tensor, token_scale: Tensor | None, digits_RK: Tensor, scale: Tensor, bias_R: Tensor | None) -> Tensor:
+    """values [..., K] (times token_scale [..., 1], where they are whole numbers) and the rows of scale x digits: [..., R].
+
+    To the bias each group adds its sum times its scales, the first group first.
+    """
+    scale_RG = per_group(scale)
+    size = (scale_RG.shape[1], digits_RK.shape[1] // scale_RG.shape[1])
+    groups = zip(values.unflatten(-1, size).unbind(-2), digits_RK.unflatten(-1, size).unbind(1), scale_RG.unbind(1), strict=True)
+    y = bias_R
+    for part_values, part_digits, part_scale in groups:
+        if token_scale is None:
+            part = part_values @ part_digits.to(values.dtype).T * part_scale
+        else:
+            sums = (part_values.double() @ part_digits.double().T).float()  # exact: integers below 2^53, rounded once
+            part = sums * (token_scale * part_scale)
+        y = part if y is None else y + part
+    assert y is not None
+    return y
+
+
+def per_group(scale: Tensor) -> Tensor:
+    """scale [R] or [R, G] as [R, G]."""
+    if scale.dim() not in (1, 2):
+        raise ValueError(f"scale must have 1 or 2 dimensions, not {scale.dim()}")
+    return scale if scale.dim() == 2 else scale[:, None]
 
 
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +112,8 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(peak.isfinite(), q, 0.0), peak / 127
 
 
-def embedding(tokens: Tensor, packed_RP: Tensor, scale_R: Tensor, columns: int, levels: int = 5) -> Tensor:
-    """Rows `tokens` [...] of the matrix, float32 [..., columns]."""
+def embedding(tokens: Tensor, packed_RP: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
+    """Rows `tokens` [...] of the matrix, float32 [..., columns]; scale [R] or [R, G]."""
     digits = unpack(packed_RP[tokens.flatten()], columns, levels)
-    return (digits.float() * scale_R[tokens.flatten(), None]).view(*tokens.shape, columns)
+    scales = per_group(scale)[tokens.flatten()]
+    return (digits.float() * scales.repeat_interleave(columns // scales.shape[1], 1)).view(*tokens.shape, columns)

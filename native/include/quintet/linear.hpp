@@ -1,4 +1,5 @@
-// y = x W^T + bias for a matrix W = scale[row] * digit[row, column] of weights in tiles.
+// y = x W^T + bias for a matrix W = scale[group, row] * digit[row, column] of weights in tiles. The columns fall into `groups` groups of
+// the same length, each with scales of its own; mostly there is one.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +21,14 @@ enum class Activations {
 
 struct Linear {
   Tiles weights;
-  const float* scale;  // [rows]
+  const float* scale;  // [groups, rows]
   const float* bias;   // [rows], or null
+  std::int64_t groups = 1;  // divides the columns
 };
 
-// x[tokens, columns] -> y[tokens, rows], both row by row; at most `max_columns` of the form. The result does not depend on `threads`; with int8 activations it is the same on
-// every level, bit for bit: y = float(sum) * (s * scale) + bias, each operation rounded to float32. A token that holds no finite maximum
-// gives NaN.
+// x[tokens, columns] -> y[tokens, rows], both row by row; at most `max_columns` of the form. The result does not depend on `threads`; with int8
+// activations it is the same on every level, bit for bit: to the bias (where there is one) each group adds float(sum) * (s * scale), the first
+// group first, each operation rounded to float32. A token that holds no finite maximum gives NaN.
 template <class T>
 void multiply(const Linear& linear, const T* x, std::int64_t tokens, Activations activations, int threads, T* y);
 

@@ -79,9 +79,10 @@ Fault pack(const std::int8_t* digits, std::int64_t rows, std::int64_t columns, i
 // packed[rows, bytes_in_row(columns, levels)] -> digits[rows, columns]. The first row that holds no code, or padding that is not zero, stops it.
 Fault unpack(const std::uint8_t* packed, std::int64_t rows, std::int64_t columns, int levels, std::int8_t* digits);
 
-// rows[count, columns] = scale[i] * digits of row i of packed[matrix_rows, ...], for each i in indices[count]. An index outside the matrix
-// stops it (`row` is its place in `indices`, `column` the index), as does a row that `unpack` refuses.
-Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, int levels, const float* scale,
+// rows[count, columns] = scale[i, group] * digits of row i of packed[matrix_rows, ...], for each i in indices[count]; scale is
+// [matrix_rows, groups], and a group columns / groups neighbours. An index outside the matrix stops it (`row` is its place in `indices`, `column`
+// the index), as does a row that `unpack` refuses.
+Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, int levels, const float* scale, std::int64_t groups,
              const std::int64_t* indices, std::int64_t count, float* rows);
 
 }  // namespace quintet

@@ -8,7 +8,7 @@
 
 namespace quintet {
 
-// A token's activations as int8: x is about scale * q, and `sum` is the sum of its q, which corrects for levels being digits + offset.
+// A token's activations in a group as int8: x is about scale * q, and `sum` is the sum of its q, which corrects for levels being digits + offset.
 struct Token {
   float scale;
   std::int32_t sum;
@@ -31,8 +31,10 @@ using Gemv = void (*)(const std::uint8_t* block, int tiles, std::int64_t depth, 
 using Expand = void (*)(const std::uint8_t* steps, int tiles, std::int64_t columns, std::uint8_t* levels);
 
 struct Kernels {
-  // q[i] = round(x[i] / scale), scale = max|x| / 127.
-  Token (*quantize)(const float* x, std::int64_t count, std::int8_t* q);
+  // The largest |x|, at least 1e-30; NaN where a number is not finite.
+  float (*peak)(const float* x, std::int64_t count);
+  // q[i] = round(127 / peak * x[i]), or 0 where peak is NaN; returns the sum of q.
+  std::int32_t (*round)(const float* x, std::int64_t count, float peak, std::int8_t* q);
   // sums[row] = sum over columns of level * q, for one token; by form (null where the level cannot).
   Gemv gemv[3];
   // Decodes whole steps that together have `columns` columns; by form.
@@ -41,8 +43,8 @@ struct Kernels {
   void (*multiply)(const Panel& panel, const std::int8_t* q, std::int64_t stride, std::int64_t tokens, bool first, std::int32_t* sums);
   // The same with float activations, and digits instead of levels.
   void (*multiply_float)(const Panel& panel, const float* x, std::int64_t stride, std::int64_t tokens, bool first, float* sums);
-  // y[row] = float(sums[row] - offset * token.sum) * (token.scale * scale[row]) + bias[row].
-  void (*finish)(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y);
+  // y[row] = addend[row] + float(sums[row] - offset * token.sum) * (token.scale * scale[row]); the addend may be y, or null.
+  void (*finish)(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* addend, float* y);
 };
 
 extern const Kernels kScalarKernels;

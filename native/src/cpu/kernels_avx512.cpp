@@ -266,15 +266,17 @@ void multiply_float(const Panel& panel, const float* x, std::int64_t stride, std
   multiply_all(panel, x, stride, tokens, first, sums);
 }
 
-TARGET Token quantize(const float* x, std::int64_t count, std::int8_t* q) { return quantize_row(x, count, q); }
+TARGET float peak(const float* x, std::int64_t count) { return peak_of(x, count); }
 
-TARGET void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y) {
-  finish_rows(sums, rows, offset, token, scale, bias, y);
+TARGET std::int32_t round(const float* x, std::int64_t count, float largest, std::int8_t* q) { return round_row(x, count, largest, q); }
+
+TARGET void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* addend, float* y) {
+  finish_rows(sums, rows, offset, token, scale, addend, y);
 }
 
 }  // namespace
 
-const Kernels kAvx512Kernels{quantize, {gemv_nibble, gemv_dense, gemv_byte}, {expand_nibble, expand_dense, expand_byte}, multiply,
+const Kernels kAvx512Kernels{peak, round, {gemv_nibble, gemv_dense, gemv_byte}, {expand_nibble, expand_dense, expand_byte}, multiply,
                              multiply_float, finish};
 
 }  // namespace quintet

@@ -61,14 +61,16 @@ void multiply_float(const Panel& panel, const float* x, std::int64_t stride, std
   for (std::int64_t t = 0; t < tokens; ++t) multiply_token(panel, panel.offset, x + t * stride, first, sums + t * kBlockRows);
 }
 
-Token quantize(const float* x, std::int64_t count, std::int8_t* q) { return quantize_row(x, count, q); }
+float peak(const float* x, std::int64_t count) { return peak_of(x, count); }
 
-void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* bias, float* y) {
-  finish_rows(sums, rows, offset, token, scale, bias, y);
+std::int32_t round(const float* x, std::int64_t count, float largest, std::int8_t* q) { return round_row(x, count, largest, q); }
+
+void finish(const std::int32_t* sums, std::int64_t rows, int offset, Token token, const float* scale, const float* addend, float* y) {
+  finish_rows(sums, rows, offset, token, scale, addend, y);
 }
 
 }  // namespace
 
-const Kernels kScalarKernels{quantize, {gemv_nibble, nullptr, gemv_byte}, {expand_nibble, nullptr, expand_byte}, multiply, multiply_float, finish};
+const Kernels kScalarKernels{peak, round, {gemv_nibble, nullptr, gemv_byte}, {expand_nibble, nullptr, expand_byte}, multiply, multiply_float, finish};
 
 }  // namespace quintet

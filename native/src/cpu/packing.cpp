@@ -194,15 +194,19 @@ Fault unpack(const std::uint8_t* packed, std::int64_t rows, std::int64_t columns
   });
 }
 
-Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, int levels, const float* scale,
+Fault lookup(const std::uint8_t* packed, std::int64_t matrix_rows, std::int64_t columns, int levels, const float* scale, std::int64_t groups,
              const std::int64_t* indices, std::int64_t count, float* rows) {
   std::vector<std::int8_t> digits(static_cast<std::size_t>(columns));
+  const std::int64_t length = columns / groups;
   for (std::int64_t i = 0; i < count; ++i, rows += columns) {
     const std::int64_t index = indices[i];
     if (index < 0 || index >= matrix_rows) return {Fault::Kind::kIndex, i, index, 0};
     const Fault fault = unpack(packed + index * bytes_in_row(columns, levels), 1, columns, levels, digits.data());
     if (fault) return {fault.kind, index, fault.column, fault.value};
-    for (std::int64_t k = 0; k < columns; ++k) rows[k] = static_cast<float>(digits[static_cast<std::size_t>(k)]) * scale[index];
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const float factor = scale[index * groups + g];
+      for (std::int64_t k = g * length; k < (g + 1) * length; ++k) rows[k] = static_cast<float>(digits[static_cast<std::size_t>(k)]) * factor;
+    }
   }
   return {};
 }

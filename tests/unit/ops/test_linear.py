@@ -175,7 +175,7 @@ def test_calls_from_several_threads_and_after_a_fork():
     child = os.fork()
     if child == 0:
         y = torch.empty(8, 1000)
-        native.call("linear_float32", c.x, ops.tile(c.packed, 800, "nibble"), "nibble", c.scale, c.bias, "int8", 2, y)
+        native.call("linear_float32", c.x, ops.tile(c.packed, 800, "nibble"), "nibble", c.scale[None], c.bias, "int8", 2, y)
         os._exit(0 if torch.equal(y, expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
