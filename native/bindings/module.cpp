@@ -14,6 +14,9 @@ namespace quintet {
 
 void bind_recurrent(py::module_& module);
 void bind_spiking(py::module_& module);
+#if defined(QUINTET_WITH_CUDA)
+void bind_cuda(py::module_& module);
+#endif
 
 namespace {
 
@@ -195,4 +198,11 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("linear_bfloat16", &quintet::linear_of<quintet::Bfloat16>);
   quintet::bind_recurrent(module);
   quintet::bind_spiking(module);
+#if defined(QUINTET_WITH_CUDA)
+  module.attr("backends") = py::make_tuple("cpu", "cuda");
+  quintet::bind_cuda(module);
+#else
+  module.attr("backends") = py::make_tuple("cpu");
+  module.def("cuda_devices", [] { return py::list(); });
+#endif
 }

@@ -42,14 +42,24 @@ struct TypeOf<Bfloat16> {
   static constexpr const char* name = "bfloat16";
 };
 
-// A borrowed CPU tensor of `Rank` dimensions without gaps, that keeps its Python owner alive. Raises ValueError that names the argument.
+constexpr dlpack::Device kOnCpu{dlpack::kCpu, 0};
+
+constexpr dlpack::Device on_cuda(int ordinal) { return {dlpack::kCuda, ordinal}; }
+
+inline std::string name_of(dlpack::Device device) {
+  return device.type == dlpack::kCpu ? "the CPU" : "cuda:" + std::to_string(device.id);
+}
+
+// A borrowed tensor of `Rank` dimensions without gaps on the CPU or a CUDA device, that keeps its Python owner alive. Raises ValueError that names the argument.
 template <class T, int Rank>
 class Tensor {
  public:
-  Tensor(const py::object& object, const char* argument) : name_(argument), capsule_(export_of(object)) {
+  Tensor(const py::object& object, const char* argument, dlpack::Device where = kOnCpu)
+      : name_(argument), capsule_(export_of(object)) {
     const auto& source = static_cast<dlpack::ManagedTensor*>(capsule_.get_pointer())->tensor;
     const dlpack::DataType want = TypeOf<T>::dtype;
-    require(source.device.type == dlpack::kCpu, "be on the CPU");
+    const bool there = source.device.type == where.type && (where.type == dlpack::kCpu || source.device.id == where.id);
+    require(there, "be on " + name_of(where));
     require(source.dtype.code == want.code && source.dtype.bits == want.bits && source.dtype.lanes == 1,
             std::string("have dtype ") + TypeOf<T>::name);
     require(source.ndim == Rank, "have " + std::to_string(Rank) + " dimensions, not " + std::to_string(source.ndim));

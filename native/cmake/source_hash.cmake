@@ -2,7 +2,8 @@
 # pipeline/ops/native.py computes the same from the folder and refuses a module that was built from other sources.
 function(quintet_source_hash result)
   file(GLOB_RECURSE files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}
-    bindings/*.?pp bindings/*.cu* include/*.?pp include/*.cu* src/*.?pp src/*.cu* cmake/*.cmake CMakeLists.txt)
+    bindings/*.?pp bindings/*.cu* include/*.?pp include/*.cu* src/*.?pp src/*.cu* cmake/*.cmake)
+  list(APPEND files CMakeLists.txt)
   list(SORT files)
   set(listing "")
   foreach(file IN LISTS files)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]
 
@@ -39,6 +40,18 @@ def call(name: str, *arguments: Any) -> Any:
     """Call a function of the extension; it writes its result into the last tensor, which must be contiguous (others are made so)."""
     function = getattr(module(), name)
     return function(*(to_dlpack(each.contiguous()) if isinstance(each, Tensor) else each for each in arguments))
+
+
+def call_cuda(name: str, device: torch.device, *arguments: Any) -> Any:
+    """Call the CUDA twin `cuda_NAME` of a function on a device, in the device's current stream, which all tensors must be ready on.
+
+    `UserError` where the extension was built without CUDA.
+    """
+    if not hasattr(module(), f"cuda_{name}"):
+        raise UserError(f"{name} has no CUDA kernels: install nvcc (CUDA >= 12.8) and run `make build`")
+    index = torch.cuda.current_device() if device.index is None else device.index
+    place = module().Place(index, torch.cuda.current_stream(index).cuda_stream)
+    return call(f"cuda_{name}", place, *arguments)
 
 
 def source_hash(folder: Path) -> str:

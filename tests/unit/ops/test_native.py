@@ -1,9 +1,11 @@
 import datetime
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from pipeline.errors import UserError
 from pipeline.ops import native
@@ -56,3 +58,29 @@ def test_imports_where_the_stages_packages_are_not_installed():
     use = "from pipeline import ops; import torch; ops.pack(torch.zeros(1, 3).char())"
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); {use}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_backends_and_devices():
+    built = native.module()
+    assert built.backends in (("cpu",), ("cpu", "cuda"))
+    assert len(built.cuda_devices()) == (torch.cuda.device_count() if "cuda" in built.backends else 0)
+    for device in built.cuda_devices():
+        assert device["capability"] >= (8, 0) and device["multiprocessors"] > 0 and device["memory"] > 0 and device["name"]
+
+
+def test_missing_cuda_kernels_are_a_users_error():
+    with pytest.raises(UserError, match=r"fold has no CUDA kernels: install nvcc \(CUDA >= 12.8\) and run `make build`"):
+        native.call_cuda("fold", torch.device("cuda", 0))
+
+
+def test_cuda_that_is_asked_for_but_missing_stops_the_build(tmp_path):
+    def configure(cuda):
+        options = [f"-DQUINTET_CUDA={cuda}", "-DQUINTET_PYTHON=OFF", "-DCMAKE_CUDA_COMPILER=NOTFOUND"]
+        command = ["cmake", "-S", native.SOURCES, "-B", tmp_path, *options]
+        return subprocess.run(command, env={**os.environ, "CUDACXX": "no-such-nvcc"}, capture_output=True, text=True, check=False)
+
+    needed = configure("ON")
+    assert needed.returncode != 0
+    assert "no working nvcc is found: install the CUDA toolkit" in " ".join(needed.stderr.split())
+    assert "it must be AUTO, ON or OFF" in configure("MAYBE").stderr
+    assert configure("AUTO").returncode == 0
