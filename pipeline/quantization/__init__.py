@@ -1,4 +1,4 @@
-"""Weights at five levels: how they are found (`grid`), stored (`storage`), computed with (`modules`) and what they cost (`report`)."""
+"""Weights at few levels: how they are found (`grid`), stored (`storage`), computed with (`modules`) and what they cost (`report`)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from pipeline import ops
 from pipeline.models.base import Model
-from pipeline.quantization.grid import SCALE_TYPE, TOP
+from pipeline.quantization.grid import SCALE_TYPE, TOP, stored
 from pipeline.quantization.modules import PackedMatrix
 
 SMALLEST = 2.0**-30
@@ -47,7 +47,7 @@ class Quantize(torch.autograd.Function):
 
 def digits_and_scales(weight_RK: Tensor, step_R: Tensor) -> tuple[Tensor, Tensor]:
     """Digits [R, K] and stored scales [R], both as float32, of weights and their learned steps."""
-    scale_R = step_R.clamp_min(SMALLEST).to(SCALE_TYPE).float()
+    scale_R = stored(step_R.clamp_min(SMALLEST))
     return (weight_RK / scale_R[:, None]).clamp(-TOP, TOP).round(), scale_R
 
 

@@ -8,7 +8,7 @@ from pipeline import ops
 
 
 class PackedMatrix(nn.Module):
-    """A matrix of R x K five-level weights: `codes` uint8 [R, P] (see `pipeline.ops.reference`) and `scale` [R]."""
+    """A matrix of R x K weights of few levels: `codes` uint8 [R, P] (see `pipeline.ops.reference`) and `scale` [R] (see `grid.stored`)."""
 
     codes: Tensor
     scale: Tensor
@@ -17,16 +17,16 @@ class PackedMatrix(nn.Module):
     form: str
     activations: str
 
-    def __init__(self, codes_RP: Tensor, scale_R: Tensor, columns: int) -> None:
+    def __init__(self, codes_RP: Tensor, scale_R: Tensor, columns: int, levels: int = 5) -> None:
         super().__init__()
-        self.columns = columns
+        self.columns, self.levels = columns, levels
         self.register_buffer("codes", codes_RP)
         self.register_buffer("scale", scale_R)
 
     def arrange(self, form: str, activations: str) -> None:
         """Put the weights in the kernels' order, from which products are computed; `activations` is "float" or "int8" (`ops.linear`)."""
         self.form, self.activations = form, activations
-        self.register_buffer("tiles", ops.tile(self.codes, self.columns, form), persistent=False)
+        self.register_buffer("tiles", ops.tile(self.codes, self.columns, form, self.levels), persistent=False)
         self.register_buffer("row_scale", self.scale.float(), persistent=False)
 
     def multiply(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -35,16 +35,20 @@ class PackedMatrix(nn.Module):
 
     def rows(self, tokens: Tensor) -> Tensor:
         """Rows [..., K] of the matrix."""
-        return ops.embedding(tokens, self.codes, self.row_scale, self.columns)
+        return ops.embedding(tokens, self.codes, self.row_scale, self.columns, self.levels)
 
     def dense(self) -> Tensor:
         """The float32 matrix [R, K] that it stands for."""
-        return ops.unpack(self.codes, self.columns).float() * self.scale.float()[:, None]
+        return self.digits().float() * self.scale.float()[:, None]
+
+    def digits(self) -> Tensor:
+        """The digits int8 [R, K]."""
+        return ops.unpack(self.codes, self.columns, self.levels)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes and scales."""
-        return self.codes.nbytes + self.scale.nbytes
+        """Bytes of digits and scales in a file (see `storage`)."""
+        return ops.bytes_in_row(len(self.codes) * self.columns, self.levels) + self.scale.numel()
 
 
 class PackedLinear(nn.Module):
@@ -75,9 +79,9 @@ class PackedEmbedding(nn.Module):
 
 def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix], activations: str = "float") -> None:
     """Put packed modules in place of every nn.Linear and nn.Embedding whose weight is in `packed`; tied ones share their matrix."""
-    form = ops.best_form(sum(weight.numel() for weight in packed))
+    weights = sum(weight.numel() for weight in packed)
     for matrix in packed.values():
-        matrix.arrange(form, activations)
+        matrix.arrange(ops.best_form(weights, matrix.levels), activations)
     used = set()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

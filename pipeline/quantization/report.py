@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline import ops
 from pipeline.quantization.grid import TOP, snr_db
 from pipeline.quantization.modules import PackedMatrix
 
@@ -16,7 +15,7 @@ def rows(weights: Mapping[str, Tensor], packed: Mapping[str, PackedMatrix]) -> l
 
 
 def _row(name: str, weight: Tensor, matrix: PackedMatrix) -> dict[str, Any]:
-    digits = ops.unpack(matrix.codes, matrix.columns)
+    digits = matrix.digits()
     count = max(1, digits.numel())
     shares = {f"share_{level}": int((digits == level).sum()) / count for level in range(-TOP, TOP + 1)}
     size = {"name": name, "rows": weight.shape[0], "columns": weight.shape[1], "bits_per_weight": 8 * matrix.nbytes / count}

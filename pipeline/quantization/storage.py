@@ -1,76 +1,124 @@
-"""The quantized model directory: a float one in which each quantized matrix NAME became NAME.codes (uint8) and NAME.scale (bfloat16).
+"""The quantized model directory: a float one in which each quantized matrix NAME became NAME.codes and NAME.scale, both uint8.
 
-config.json says so under `quantization_config`, with the shape of each matrix, so that the file can be read without knowing the model.
+NAME.codes [P] is the whole matrix [R, K], row after row, packed like one row of R K digits (`pipeline.ops.reference`): no row ends in
+padding. NAME.scale [R] says how many steps (`grid.stored`) each row's scale lies below the largest; 255 stands for the scale 0. config.json
+has the rest under `quantization_config`, so that the file can be read without knowing the model: the number of levels, and for each matrix
+its shape, its largest scale and its own number of levels where that is another. Version 1 of the format had 5 levels, codes [R, P] packed
+row by row, and scales in bfloat16.
 """
 
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline import models, ops
 from pipeline.errors import UserError
-from pipeline.quantization.grid import SCALE_TYPE, TOP
+from pipeline.ops.reference import CODES
+from pipeline.quantization import grid
 from pipeline.quantization.modules import PackedMatrix
 
 METHOD = "quintet"
-VERSION = 1
+VERSION = 2
 AGAIN = "run the stage `quantize` again"
+ZERO = 255
+
+
+class Entry(NamedTuple):
+    """What config.json says about a matrix [R, K]; `largest_scale` is None in version 1."""
+
+    rows: int
+    columns: int
+    levels: int
+    largest_scale: float | None
 
 
 def describe(matrices: Mapping[str, PackedMatrix]) -> dict[str, Any]:
     """The section `quantization_config` of config.json."""
-    shapes = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}
-    return {"quant_method": METHOD, "version": VERSION, "levels": 2 * TOP + 1, "bits_per_code": 7, "matrices": shapes}
+    usual = statistics.mode([matrix.levels for _, matrix in sorted(matrices.items())] or [5])
+    entries = {}
+    for name, matrix in matrices.items():
+        largest = matrix.scale.float().max().item() if matrix.scale.numel() else 0.0
+        own = {} if matrix.levels == usual else {"levels": matrix.levels}
+        entries[name] = {"shape": [len(matrix.codes), matrix.columns], "largest_scale": largest, **own}
+    return {"quant_method": METHOD, "version": VERSION, "levels": usual, "matrices": entries}
 
 
 def tensors_of(matrices: Mapping[str, PackedMatrix], others: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What model.safetensors holds: codes and scales, and all that was not quantized as it is."""
-    codes = {f"{name}.codes": matrix.codes for name, matrix in matrices.items()}
-    scales = {f"{name}.scale": matrix.scale for name, matrix in matrices.items()}
-    return {**codes, **scales, **others}
+    tensors = dict(others)
+    for name, matrix in matrices.items():
+        tensors[f"{name}.codes"] = ops.pack(matrix.digits().view(1, -1), matrix.levels)[0]
+        tensors[f"{name}.scale"] = _steps_below(matrix.scale)
+    return tensors
 
 
 def read(directory: Path) -> tuple[dict[str, Any], dict[str, PackedMatrix], dict[str, Tensor]]:
-    """config.json, the packed matrices and the other tensors; raises `UserError` for what is missing, damaged or of another version."""
+    """config.json, the packed matrices and the other tensors; raises `UserError` for what is missing, damaged or of a newer version."""
     config = models.read_config(directory)
-    shapes = _shapes(config.get("quantization_config"), directory / "config.json")
+    entries = _entries(config.get("quantization_config"), directory / "config.json")
     path = directory / "model.safetensors"
     tensors = models.read_tensors(path)
-    matrices = {name: _matrix(tensors, name, shape, path) for name, shape in sorted(shapes.items())}
+    matrices = {name: _matrix(tensors, name, entry, path) for name, entry in sorted(entries.items())}
     return config, matrices, tensors
 
 
-def _shapes(section: Any, path: Path) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each matrix from `quantization_config`, checked."""
+def _entries(section: Any, path: Path) -> dict[str, Entry]:
+    """What `quantization_config` says about each matrix, checked."""
     method = section.get("quant_method") if isinstance(section, dict) else None
     if method != METHOD:
         raise UserError(f"{path}: quantization_config.quant_method is {method!r}, not {METHOD!r}: give a directory that `quantize` made")
-    if section.get("version") != VERSION:
-        raise UserError(f"{path}: quantization_config.version is {section.get('version')!r}, but this program reads {VERSION}: {AGAIN}")
-    shapes = section.get("matrices")
-    if not isinstance(shapes, dict):
-        raise UserError(f"{path}: quantization_config.matrices is {shapes!r}, not the shapes of the matrices: {AGAIN}")
-    for name, shape in shapes.items():
-        if not (isinstance(shape, list) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)):
-            raise UserError(f"{path}: quantization_config.matrices[{name!r}] is {shape!r}, not [rows, columns]: {AGAIN}")
-    return {name: (shape[0], shape[1]) for name, shape in shapes.items()}
+    version, levels, found = (section.get(key) for key in ("version", "levels", "matrices"))
+    if version not in (1, VERSION):
+        raise UserError(
+            f"{path}: quantization_config.version is {version!r}, but this program reads 1 to {VERSION}: use the one that wrote it"
+        )
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: quantization_config.matrices is {found!r}, not the shapes of the matrices: {AGAIN}")
+    if version == 1:
+        found = {name: {"shape": shape, "largest_scale": None} for name, shape in found.items()}
+    return {name: _entry(entry, levels, version, f"{path}: quantization_config.matrices[{name!r}]") for name, entry in found.items()}
 
 
-def _matrix(tensors: dict[str, Tensor], name: str, shape: tuple[int, int], path: Path) -> PackedMatrix:
+def _entry(entry: Any, levels: Any, version: int, where: str) -> Entry:
+    shape, largest, own = (
+        (entry.get(key) for key in ("shape", "largest_scale", "levels")) if isinstance(entry, dict) else (entry, None, None)
+    )
+    if not (isinstance(shape, list) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)):
+        raise UserError(f"{where} is {shape!r}, not [rows, columns]: {AGAIN}")
+    levels = levels if own is None else own
+    if type(levels) is not int or levels not in CODES:
+        raise UserError(f"{where} has {levels!r} levels, not one of {', '.join(map(str, CODES))}: {AGAIN}")
+    if version > 1 and not _is_stored(largest):
+        raise UserError(f"{where} has the largest scale {largest!r}, which is none that a file holds: {AGAIN}")
+    return Entry(*shape, levels, largest)
+
+
+def _is_stored(scale: Any) -> bool:
+    tensor = torch.tensor([scale if isinstance(scale, float) else torch.nan], dtype=torch.float64)
+    return bool((tensor >= 0).all() and tensor.isfinite().all()) and grid.stored(tensor).item() == scale
+
+
+def _matrix(tensors: dict[str, Tensor], name: str, entry: Entry, path: Path) -> PackedMatrix:
     """Take a matrix's codes and scales out of `tensors`, checked."""
-    rows, columns = shape
-    codes = _take(tensors, f"{name}.codes", torch.uint8, [rows, ops.bytes_in_row(columns)], path)
-    scale = _take(tensors, f"{name}.scale", SCALE_TYPE, [rows], path)
-    if not bool((scale.isfinite() & (scale >= 0)).all()):
-        raise UserError(f"{path}: {name}.scale holds a number that is negative or not finite: {AGAIN}")
+    rows, columns, levels, largest = entry
+    one_row = largest is not None
+    shape = [ops.bytes_in_row(rows * columns, levels)] if one_row else [rows, ops.bytes_in_row(columns, levels)]
+    codes = _take(tensors, f"{name}.codes", torch.uint8, shape, path)
+    scale = _take(tensors, f"{name}.scale", torch.uint8 if one_row else grid.SCALE_TYPE, [rows], path)
     try:
-        ops.unpack(codes, columns)
+        if largest is not None:
+            digits = ops.unpack(codes[None], rows * columns, levels).view(rows, columns)
+            return PackedMatrix(ops.pack(digits, levels), _scales(scale, largest), columns, levels)
+        ops.unpack(codes, columns, levels)
     except ValueError as error:
         raise UserError(f"{path}: {name}.codes is damaged ({error}): {AGAIN}") from None
-    return PackedMatrix(codes, scale, columns)
+    if not bool((scale.isfinite() & (scale >= 0)).all()):
+        raise UserError(f"{path}: {name}.scale holds a number that is negative or not finite: {AGAIN}")
+    return PackedMatrix(codes, scale, columns, levels)
 
 
 def _take(tensors: dict[str, Tensor], name: str, dtype: torch.dtype, shape: list[int], path: Path) -> Tensor:
@@ -80,3 +128,19 @@ def _take(tensors: dict[str, Tensor], name: str, dtype: torch.dtype, shape: list
     if tensor.dtype != dtype or list(tensor.shape) != shape:
         raise UserError(f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, but config.json asks for {dtype} {shape}: {AGAIN}")
     return tensor
+
+
+def _steps_below(scale_R: Tensor) -> Tensor:
+    """Steps uint8 [R] of scales below the largest; `ValueError` for what `grid.stored` would change."""
+    if not torch.equal(grid.stored(scale_R), scale_R.float()):
+        raise ValueError("scale must hold numbers that grid.stored leaves as they are")
+    steps = grid.step_numbers(scale_R)
+    top = steps.max() if steps.numel() else 0
+    return torch.where(scale_R > 0, top - steps, ZERO).to(torch.uint8)
+
+
+def _scales(below_R: Tensor, largest: float) -> Tensor:
+    """The way back; a number of steps that leads below the smallest scale gives 0."""
+    top = grid.step_numbers(torch.tensor(largest))
+    steps = (top - below_R.to(torch.int32)).clamp_min(0)
+    return grid.scales_of(torch.where(below_R == ZERO, 0, steps)).to(grid.SCALE_TYPE)

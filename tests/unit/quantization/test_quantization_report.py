@@ -11,11 +11,11 @@ def test_rows_and_summary_count_every_byte():
     packed = quantization.quantize(weights, "here")
     table = report.rows(weights, packed)
     assert [row["name"] for row in table] == ["a", "b"]
-    assert table[1]["bits_per_weight"] == (8 * 14 + 16) / 48  # 16 codes of 7 bits, and a scale of 16
+    assert table[1]["bits_per_weight"] == 8 * (8 * 14 + 8) / (8 * 48)  # 128 codes of 7 bits, and 8 scales of 8
     assert all(sum(row[f"share_{level}"] for level in range(-2, 3)) == pytest.approx(1) for row in table)
     assert 8 < table[1]["snr_db"] < 14
     summary = report.summary(weights, packed, table)
-    size = 8 * (14 + 2) + 5 * (4 + 2)
+    size = (8 * 14 + 8) + (15 + 5)  # 50 digits are 17 codes: 119 bits
     assert (summary["bytes"], summary["weights"], summary["float_bytes"]) == (size, 434, 4 * 434)
     assert summary["bits_per_weight"] == 8 * size / 434
     assert summary["compression"] == 4 * 434 / size

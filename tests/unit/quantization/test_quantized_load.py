@@ -106,12 +106,12 @@ def damaged(directory, change=None, config=None):
 NAME = "model.layers.0.mlp.up_proj.weight"
 
 TENSOR_FAULTS = {
-    f"{NAME}.codes is damaged": lambda t: t[f"{NAME}.codes"][2].fill_(255),
+    f"{NAME}.codes is damaged": lambda t: t[f"{NAME}.codes"][2:4].fill_(255),
     f"has no tensor {NAME}.scale": lambda t: t.pop(f"{NAME}.scale"),
+    rf"{NAME}.codes is damaged \(packed\[0, 187\] = 19\d must hold only zeros": lambda t: t[f"{NAME}.codes"][-1:].bitwise_or_(192),
     r"scale is torch.float32 \[32\]": lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].float()}),
-    r"codes is torch.uint8 \[32, 5\]": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"][:, :5].contiguous()}),
+    r"codes is torch.uint8 \[187\]": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"][:-1].contiguous()}),
     r"codes is torch.int8": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"].view(torch.int8)}),
-    f"{NAME}.scale holds a number that is negative or not finite": lambda t: t[f"{NAME}.scale"].fill_(float("nan")),
     "model.norm.weight is not there": lambda t: t.pop("model.norm.weight"),
     r"extra is \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
 }
@@ -125,14 +125,26 @@ def test_damaged_tensors_are_named(directory, message):
     assert str(directory / "model.safetensors") in str(caught.value) or str(directory / "config.json") in str(caught.value)
 
 
+def entry(content):
+    return content["quantization_config"]["matrices"][NAME]
+
+
 CONFIG_FAULTS = {
     "quant_method is None": lambda c: c.pop("quantization_config"),
     "quant_method is 'gptq'": lambda c: c["quantization_config"].update(quant_method="gptq"),
-    "version is 2, but this program reads 1": lambda c: c["quantization_config"].update(version=2),
+    "version is 3, but this program reads 1 to 2: use the one that wrote it": lambda c: c["quantization_config"].update(version=3),
     "matrices is None": lambda c: c["quantization_config"].update(matrices=None),
-    r"is \[32, -1\], not \[rows, columns\]": lambda c: c["quantization_config"]["matrices"].update({NAME: [32, -1]}),
-    r"is \[True, 3\], not": lambda c: c["quantization_config"]["matrices"].update({NAME: [True, 3]}),
-    r"codes is torch.uint8 \[32, 7\], but config.json asks": lambda c: c["quantization_config"]["matrices"].update({NAME: [32, 10**15]}),
+    r"is \[32, -1\], not \[rows, columns\]": lambda c: entry(c).update(shape=[32, -1]),
+    r"is \[True, 3\], not": lambda c: entry(c).update(shape=[True, 3]),
+    r"is 'x', not \[rows, columns\]": lambda c: c["quantization_config"]["matrices"].update({NAME: "x"}),
+    "has 6 levels, not one of 3, 4, 5, 7, 9, 15, 256": lambda c: entry(c).update(levels=6),
+    "has '5' levels, not one of": lambda c: c["quantization_config"].update(levels="5"),
+    "has the largest scale 0.3, which is none that a file holds": lambda c: entry(c).update(largest_scale=0.3),
+    "has the largest scale inf, which": lambda c: entry(c).update(largest_scale=float("inf")),
+    "has the largest scale -1.0, which": lambda c: entry(c).update(largest_scale=-1.0),
+    "has the largest scale None, which": lambda c: entry(c).pop("largest_scale"),
+    r"codes is torch.uint8 \[188\], but config.json asks": lambda c: entry(c).update(shape=[32, 10**15]),
+    r"codes is torch.uint8 \[188\], but config.json asks for torch.uint8 \[640\]": lambda c: entry(c).update(levels=256),
     r"is \[20, 32\] where the model's sizes ask for \[20, 40\]": lambda c: c.update(intermediate_size=40),
     "describes no model that can be built": lambda c: c.update(hidden_size="big"),
     "no section `quintet`": lambda c: c.pop("quintet"),

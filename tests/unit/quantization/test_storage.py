@@ -1,0 +1,131 @@
+"""What a file holds of packed matrices: the same back for every width, its size, its versions."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from pipeline import ops, quantization
+from pipeline.errors import UserError
+from pipeline.ops.reference import CODES
+from pipeline.quantization import grid, storage
+from pipeline.quantization.modules import PackedMatrix
+from tests.unit.quantization.small_model import save
+
+
+def matrix_of(rows, columns, levels=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    digits, scale = grid.quantize(torch.randn(rows, columns, generator=generator) * torch.rand(rows, 1, generator=generator), levels)
+    return PackedMatrix(ops.pack(digits, levels), scale, columns, levels)
+
+
+def write(directory, matrices, **changes):
+    save_file(storage.tensors_of(matrices, {"norm": torch.ones(3)}), directory / "model.safetensors")
+    section = {**storage.describe(matrices), **changes}
+    (directory / "config.json").write_text(json.dumps({"quintet": {"family": "any"}, "quantization_config": section}))
+    return section
+
+
+def same(a, b):
+    return a.levels == b.levels and a.columns == b.columns and torch.equal(a.codes, b.codes) and torch.equal(a.scale, b.scale)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(list(CODES)), st.integers(0, 9), st.integers(0, 40), st.integers(0, 99))
+def test_every_width_and_size_comes_back(tmp_path_factory, levels, rows, columns, seed):
+    directory = tmp_path_factory.mktemp("model")
+    matrix = matrix_of(rows, columns, levels, seed)
+    if rows > 2:
+        matrix.scale[0], matrix.scale[1:2] = 0, grid.stored(matrix.scale.float() * 2.0**-40)[1:2]
+        matrix.scale.copy_(grid.stored(matrix.scale))
+    write(directory, {"a": matrix})
+    _, found, others = storage.read(directory)
+    assert same(found["a"], matrix) and others.keys() == {"norm"}
+
+
+def test_levels_are_those_of_most_matrices_with_exceptions_by_name(tmp_path):
+    matrices = {"a": matrix_of(4, 7, 15), "b": matrix_of(4, 8), "c": matrix_of(9, 4), "d": matrix_of(2, 3, 256)}
+    section = write(tmp_path, matrices)
+    assert section["levels"] == 5
+    assert {name: entry.get("levels") for name, entry in section["matrices"].items()} == {"a": 15, "b": None, "c": None, "d": 256}
+    _, found, _ = storage.read(tmp_path)
+    assert all(same(found[name], matrix) for name, matrix in matrices.items())
+
+
+@pytest.mark.parametrize(("rows", "columns", "bits"), [(64, 64, 2.462), (128, 128, 2.40), (384, 128, 2.40), (4096, 4096, 2.336)])
+def test_bits_a_weight_with_scales(rows, columns, bits):
+    matrix = PackedMatrix(ops.pack(torch.zeros(rows, columns, dtype=torch.int8)), torch.ones(rows, dtype=grid.SCALE_TYPE), columns)
+    tensors = storage.tensors_of({"a": matrix}, {})
+    assert sum(tensor.nbytes for tensor in tensors.values()) == matrix.nbytes
+    assert 8 * matrix.nbytes / (rows * columns) <= bits
+
+
+def test_rows_share_bytes():
+    """The stream of a matrix is that of its digits in one row."""
+    digits = torch.tensor([[1, -2], [0, 2], [-1, 1]], dtype=torch.int8)
+    matrix = PackedMatrix(ops.pack(digits), torch.tensor([1.0, 0.5, 0.0]).to(grid.SCALE_TYPE), 2)
+    tensors = storage.tensors_of({"a": matrix}, {})
+    assert torch.equal(tensors["a.codes"], ops.pack(torch.tensor([[1, -2, 0, 2, -1, 1]], dtype=torch.int8))[0])
+    assert tensors["a.scale"].tolist() == [0, 16, 255]
+
+
+def test_the_first_version_still_loads(tmp_path):
+    matrix = matrix_of(6, 10)
+    save_file({"a.codes": matrix.codes, "a.scale": matrix.scale * 1.01}, tmp_path / "model.safetensors")
+    section = {"quant_method": "quintet", "version": 1, "levels": 5, "bits_per_code": 7, "matrices": {"a": [6, 10]}}
+    (tmp_path / "config.json").write_text(json.dumps({"quintet": {"family": "any"}, "quantization_config": section}))
+    found = storage.read(tmp_path)[1]["a"]
+    assert torch.equal(found.codes, matrix.codes) and torch.equal(found.scale, matrix.scale * 1.01)
+    for bad in (-1.0, float("nan")):
+        save_file({"a.codes": matrix.codes, "a.scale": matrix.scale * bad}, tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match=r"a.scale holds a number that is negative or not finite"):
+            storage.read(tmp_path)
+
+
+def test_scales_that_no_file_holds_are_a_programmers_error():
+    matrix = matrix_of(2, 3)
+    matrix.scale.copy_(torch.tensor([0.3, 0.4]))
+    with pytest.raises(ValueError, match=r"scale must hold numbers that grid\.stored leaves"):
+        storage.tensors_of({"a": matrix}, {})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_refused_or_holds_valid_weights(tmp_path_factory, data):
+    """Any byte of the tensors changed, or the file cut: a `UserError`, or other digits and scales that are valid themselves."""
+    directory = tmp_path_factory.mktemp("model")
+    levels = data.draw(st.sampled_from(list(CODES)))
+    write(directory, {"a": matrix_of(5, 11, levels)})
+    path = directory / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    path.write_bytes(content)
+    try:
+        matrices = storage.read(directory)[1]
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        again = storage.tensors_of(matrices, {})
+        assert again["a.codes"].numel() == ops.bytes_in_row(55, levels)
+
+
+def test_a_model_of_mixed_widths_computes_what_its_weights_stand_for(model, tmp_path):
+    widths = list(CODES)
+    packed = {}
+    for i, (name, weight) in enumerate(model.quantizable().items()):
+        levels = widths[i % len(widths)]
+        digits, scale = grid.quantize(weight.detach(), levels)
+        packed[name] = PackedMatrix(ops.pack(digits, levels), scale, weight.shape[1], levels)
+    save(model, packed, tmp_path)
+    tokens = torch.arange(12).view(2, 6) % 11
+    with torch.no_grad():
+        for name, parameter in model.quantizable().items():
+            parameter.copy_(packed[name].dense())
+        torch.testing.assert_close(quantization.load(tmp_path)(tokens)[0], model(tokens)[0], rtol=1e-4, atol=1e-4)
