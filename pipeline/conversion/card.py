@@ -23,9 +23,12 @@ tags: [quintet, five-level-weights, {{ config.model_type }}]
 A decoder-only transformer with Qwen3's tensors: {{ "{:,}".format(parameters) }} weights, {{ config.num_hidden_layers }} layers of width \
 {{ config.hidden_size }}, a vocabulary of {{ config.vocab_size }} and a context of {{ config.max_position_embeddings }} tokens.
 
-Every row of every matrix holds only five values: -2, -1, 0, 1 and 2 times the row's scale. This directory has them written out as
-float32, so that any program that reads Qwen3 can run it. (Packed, seven bits hold three weights.)
-
+Every row of every matrix holds only five values: -2, -1, 0, 1 and 2 times the row's scale. \
+{% if packed %}This directory has them packed: seven bits hold
+three weights, and `transformers` computes with them as they are, by the package of Quintet that made them.
+{% else %}This directory has them written out as
+float32, so that any program that reads Qwen3 can run it.
+{% endif %}
 ## Data
 
 Trained on the {{ config.quintet.task }} data set `{{ dataset.name }}`: {{ dataset.splits.train.documents }} documents, \
@@ -38,7 +41,8 @@ Trained on the {{ config.quintet.task }} data set `{{ dataset.name }}`: {{ datas
 
 ```python
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{% if packed %}import pipeline.conversion.transformers_quantizer  # how the weights are packed: without it transformers leaves them random
+{% endif %}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 directory = "."  # the path of this directory; no code is loaded from it
 model = AutoModelForCausalLM.from_pretrained(directory)
@@ -47,7 +51,12 @@ prompt = torch.tensor([tokenizer.encode({{ prompt }})])
 output = model.generate(prompt, max_new_tokens={{ length - given }})
 print(tokenizer.decode(output[0, prompt.shape[1]:]))
 ```
-{% if codec %}
+
+{% if packed %}The export `huggingface` of the same model has float32 weights, which need no package but `transformers`: the same code
+without its second line.
+{% else %}The export `huggingface_packed` of the same model has packed weights, a small part of the size: the same code after
+`import pipeline.conversion.transformers_quantizer`, with Quintet installed.
+{% endif %}{% if codec %}
 ## How a problem is written
 
 The model reads and writes numbers in columns of a fixed width, the least significant digit first, filled up with zeros: \
@@ -65,8 +74,8 @@ It continues text in the manner of its training data and knows nothing else.
 {% endif %}"""
 
 
-def write(source: Source, config: Mapping[str, Any], parameters: int) -> str:
-    """The card's Markdown; its example is a prompt from the validation split."""
+def write(source: Source, config: Mapping[str, Any], parameters: int, packed: bool) -> str:
+    """The card's Markdown, for packed or float weights; its example is a prompt from the validation split."""
     tokens_BT, given = take(source.ready, config)
     example: list[int] = tokens_BT[len(tokens_BT) // 2].tolist()
     tokenizer = tokenizers.load(source.model)
@@ -77,6 +86,7 @@ def write(source: Source, config: Mapping[str, Any], parameters: int) -> str:
         config=config,
         dataset=io.read_json(source.ready / "dataset.json"),
         parameters=parameters,
+        packed=packed,
         codec=codec,
         prompt=repr(tokenizer.decode(example[:given])),
         given=given,

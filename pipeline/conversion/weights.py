@@ -1,18 +1,57 @@
-"""The quantized model as a float one: the same values, in the matrices that exporters and other programs know."""
+"""What exporters start from: the quantized model's numbers, as whole digits with their scales, or as a float model of the same values."""
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from pipeline import models
+from torch import Tensor
+
+from pipeline import models, ops
 from pipeline.models.base import Model
 from pipeline.quantization import storage
+from pipeline.quantization.grid import TOP
+from pipeline.quantization.modules import PackedMatrix
+
+
+class Matrix(NamedTuple):
+    """A quantized matrix: digits int8 [R, K], and scales float32 [R, G], each for K / G columns of its row."""
+
+    digits_RK: Tensor
+    scale_RG: Tensor
+    levels: int
+
+    @property
+    def scale_RK(self) -> Tensor:
+        """The scale of each digit."""
+        return self.scale_RG.repeat_interleave(self.digits_RK.shape[1] // self.scale_RG.shape[1], 1)
+
+    def dense(self) -> Tensor:
+        """The float32 matrix [R, K] that it stands for."""
+        return self.digits_RK.float() * self.scale_RK
+
+
+def quantized(directory: Path) -> tuple[dict[str, Any], dict[str, Matrix], dict[str, Tensor]]:
+    """Configuration (without a word on quantization), matrices and other tensors of a quantized directory; raises `UserError`."""
+    config, matrices, others = storage.read(directory)
+    plain = {key: entry for key, entry in config.items() if key != "quantization_config"}
+    return plain, {name: _matrix(matrix) for name, matrix in matrices.items()}, others
 
 
 def dense(directory: Path) -> Model:
     """The family's own module with the weights digit x scale of a quantized directory, in float32; raises `UserError`.
 
-    Its `config` no longer says that anything is quantized.
+    Its `config` does not say that anything is quantized.
     """
-    config, matrices, others = storage.read(directory)
-    module = models.build({key: entry for key, entry in config.items() if key != "quantization_config"})
-    module.load_state_dict({name: matrix.dense() for name, matrix in matrices.items()} | others)
-    return module.eval()
+    config, matrices, others = quantized(directory)
+    return module(config, {name: matrix.dense() for name, matrix in matrices.items()} | others)
+
+
+def module(config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+    """The family's own module, ready for inference."""
+    built = models.build(config)
+    built.load_state_dict(tensors)
+    return built.eval()
+
+
+def _matrix(packed: PackedMatrix) -> Matrix:
+    digits = ops.unpack(packed.codes, packed.columns)
+    return Matrix(digits, packed.scale.float().reshape(len(digits), -1), 2 * TOP + 1)

@@ -167,13 +167,17 @@ class Transformer(Model):
         past, new = (state.used if state else 0), tokens_BT.shape[1]
         if past + new > self.context or (state and new > state.room):
             raise ValueError(f"{past} + {new} tokens do not fit the context ({self.context}) or the cache")
-        rope = self.cosine[past : past + new], self.sine[past : past + new]
+        rope = self.angles(past, new)
         x_BTD = self.dropout(self.model.embed_tokens(tokens_BT))
         for layer in self.model.layers:
             x_BTD = layer(x_BTD, rope, state)
         if state:
             state.used += new
         return self.head(self.model.norm(x_BTD)), state
+
+    def angles(self, past: int, new: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [T, 1, K] of the `new` positions after `past`."""
+        return self.cosine[past : past + new], self.sine[past : past + new]
 
     def head(self, x_BTD: Tensor) -> Tensor:
         """Logits [B, T, V] of normed hidden vectors."""

@@ -1,26 +1,61 @@
-"""Export formats: which families each can hold, and why not the others.
+"""Export formats: which families each can hold, where they run, and why not the others. README's table is this one.
 
-A new format adds a line here and its file under `pipeline/conversion`.
+A new format adds an entry here and its file under `pipeline/conversion`.
 """
 
 import difflib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Format(NamedTuple):
     """What a format can hold."""
 
-    families: tuple[str, ...]
-    """Families whose models run in the format's own runtime."""
+    holds: str
+    """What its weights are, to follow the format's name."""
+    families: Mapping[str, str]
+    """Families that it can hold -> where their models run; "container only" says that nothing but this project reads them."""
     otherwise: str
     """Why every other family is refused, to follow "because"."""
 
 
+NO_CLASS = "transformers has no class with its tensors and we ship no code to be run from a model directory"
+NO_STATE = "its state has no inputs and outputs in the graph yet"
+NO_ARCHITECTURE = "llama.cpp has no architecture with its tensors"
+
 FORMATS = {
-    "huggingface": Format(
-        ("transformer",), "transformers has no class with its tensors and we ship no code to be run from a model directory"
+    "huggingface": Format("float32", {"transformer": "`transformers`, without any code of ours (Qwen3's architecture)"}, NO_CLASS),
+    "huggingface_packed": Format(
+        "the quantized directory's own, packed",
+        {"transformer": "`transformers` with our kernels, after `import pipeline.conversion.transformers_quantizer`"},
+        NO_CLASS,
     ),
-    "onnx": Format(("transformer",), "its state has no inputs and outputs in the graph yet"),
+    "onnx": Format("float32", {"transformer": "onnxruntime, KV cache as inputs and outputs"}, NO_STATE),
+    "onnx_packed": Format(
+        "digits in bytes, decoded by the graph",
+        {"transformer": "onnxruntime, KV cache as inputs and outputs"},
+        NO_STATE,
+    ),
+    "torch_export": Format("float32", {"transformer": "torch (`torch.export.load`), KV cache as inputs and outputs"}, NO_STATE),
+    "torch_export_packed": Format(
+        "packed", {"transformer": "torch with our kernels (`torch.export.load` after `import pipeline.ops`)"}, NO_STATE
+    ),
+    "gguf": Format("float16", {"transformer": "llama.cpp (architecture `qwen3`), with its tokenizer"}, NO_ARCHITECTURE),
+    "gguf_packed": Format(
+        "digits in TQ2_0, Q3_K, Q4_0 or Q8_0, the smallest that is exact",
+        {"transformer": "llama.cpp (architecture `qwen3`), with its tokenizer"},
+        NO_ARCHITECTURE,
+    ),
+    "numpy": Format(
+        "digits in bytes",
+        {"transformer": "Python with NumPy alone (`python run.py TEXT`)"},
+        "its script knows the transformer only",
+    ),
+    "json": Format(
+        "digits as numbers",
+        {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"},
+        "that schema has no names for its layers yet",
+    ),
 }
 
 

@@ -25,6 +25,7 @@ def run(stage: Stage) -> None:
     stage.out(paths.exports(name)).mkdir()
     for format, converter in converters.items():
         folder = stage.out(paths.exports(name) / format)
+        folder.mkdir()
         converter.export(dense, source, folder)
         figures[format] = _compare(quantized, converter, folder, prompts)
     io.write_json(stage.out(paths.metrics(name, "convert")), figures)

@@ -13,12 +13,13 @@ import yaml
 from pipeline import io, models, paths
 from pipeline.config import load
 from pipeline.data import tokenizers
+from pipeline.schema.formats import FORMATS
 from pipeline.stages import runner
 from tests.workspace import PROJECT, environment
 
 TEXT = "Der Mann, der den Weg wagt, fragt: wohin? – Weiter!\nDie Frau weiß es; sie geht.\n" * 12
 ARCHITECTURE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 36, "max_position_embeddings": 24}
-REST = {"training": {"steps": 10, "warmup_steps": 1}, "quantization": {"method": "mse"}, "formats": ["huggingface", "onnx"]}
+REST = {"training": {"steps": 10, "warmup_steps": 1}, "quantization": {"method": "mse"}, "formats": list(FORMATS)}
 PARAMETERS = {
     "seed": 3,
     "datasets": {
@@ -41,7 +42,13 @@ PARAMETERS = {
         "adder": {
             "family": "transformer",
             "dataset": "sums",
-            "architecture": {**ARCHITECTURE, "num_hidden_layers": 1, "tie_word_embeddings": False},
+            "architecture": {
+                **ARCHITECTURE,
+                "hidden_size": 32,
+                "intermediate_size": 256,
+                "num_hidden_layers": 1,
+                "tie_word_embeddings": False,
+            },
             "evaluation": {"prompt": "3+4="},
             **REST,
         },

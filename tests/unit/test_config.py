@@ -39,7 +39,7 @@ MISTAKES = {
     "models.calculator.training.precision": ("float16", "= 'float16': input should be 'float32' or 'bfloat16'"),
     "models.calculator.architecture.num_hidden_layers": (0, "= 0: input should be greater than 0"),
     "models.calculator.architecture.dropout": (True, "= True: input should be a valid number"),
-    "models.calculator.formats": (["gguuf"], "there is no format 'gguuf': choose from huggingface, onnx"),
+    "models.calculator.formats": (["gguuf"], "there is no format 'gguuf': did you mean 'gguf'?"),
     "models.calculator.dataset": ("playz", "= 'playz' is not under datasets: choose one of ['arithmetic', 'plays']"),
     "models.calculator.family": ("perceptron", "family = 'perceptron': input should be"),
     "datasets.plays.source.kind": ("ftp", "source.kind = 'ftp': choose one of"),

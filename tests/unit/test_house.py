@@ -42,6 +42,7 @@ LIBRARIES = {
     "onnx": {"conversion", "evaluation"},
     "onnxruntime": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
+    "gguf": {"conversion", "evaluation"},
     "pickle": set(),
     "shelve": set(),
     "marshal": set(),

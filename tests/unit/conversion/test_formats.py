@@ -7,6 +7,7 @@ from pipeline.config import load, parse
 from pipeline.errors import UserError
 from pipeline.schema.families import FAMILIES
 from pipeline.schema.formats import FORMATS, Format, refusal
+from tests.workspace import PROJECT
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -32,16 +33,26 @@ def test_unknown_format_names_its_neighbour():
 
 
 def test_unknown_format_lists_what_there_is():
-    with pytest.raises(UserError, match="there is no format 'zip': choose from huggingface, onnx"):
+    with pytest.raises(UserError, match="there is no format 'zip': choose from huggingface, huggingface_packed, onnx"):
         conversion.converter("transformer", "zip")
 
 
 def test_refused_pair_says_why_and_what_works(monkeypatch):
-    monkeypatch.setitem(FORMATS, "cards", Format(("abacus",), "cards have no room for them"))
+    monkeypatch.setitem(FORMATS, "cards", Format("holes", {"abacus": "looms"}, "cards have no room for them"))
     with pytest.raises(
         UserError, match="a transformer model cannot be written as cards, because cards have no room for them: choose from huggingface"
     ):
         conversion.converter("transformer", "cards")
+
+
+def test_readme_has_the_table():
+    """Family x format: where it runs, container only, or refused and why."""
+    lines = [["format", "weights", *FAMILIES], ["---"] * (2 + len(FAMILIES))]
+    for name, entry in FORMATS.items():
+        cells = [entry.families.get(family, f"refused: {entry.otherwise}") for family in FAMILIES]
+        lines.append([f"`{name}`", entry.holds, *cells])
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    assert f"<!-- formats -->\n{table}<!-- /formats -->\n" in (PROJECT / "README.md").read_text()
 
 
 def test_family_without_any_format_is_told_to_leave_them_empty():
@@ -49,7 +60,7 @@ def test_family_without_any_format_is_told_to_leave_them_empty():
 
 
 def test_parameters_stop_before_any_work(monkeypatch):
-    monkeypatch.setitem(FORMATS, "cards", Format((), "cards have no room for them"))
+    monkeypatch.setitem(FORMATS, "cards", Format("holes", {}, "cards have no room for them"))
     data = load().model_dump(mode="json")
     for formats, sentence in (
         (["cards"], "models.calculator.formats: a transformer model cannot be written as cards"),

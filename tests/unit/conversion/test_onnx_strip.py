@@ -1,7 +1,7 @@
 import onnx
 from onnx import TensorProto, helper
 
-from pipeline.conversion.onnx import strip
+from pipeline.conversion.onnx_graph import strip
 
 
 def test_nothing_is_left_of_where_the_export_ran():

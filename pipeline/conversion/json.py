@@ -1,0 +1,80 @@
+"""Plain JSON in the schema of the Pentary training tools, for any language: digits as lists of whole numbers, and scales.
+
+    {"input_dim", "output_dim", "hidden_dims", "layers": [{"type": "linear", "in_features", "out_features", "use_bias", "weight_pentary",
+     "bias_pentary", "weight_scale", "bias_scale"}, ...]}
+
+What that schema has no word for: `name` of each layer (Hugging Face's), `weight_scale` as a list of a scale (or a list of them for equal
+parts) a row, the types `embedding` and `rmsnorm`, and `architecture`, which is config.json.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import io
+from pipeline.conversion import Bounds, Source, weights
+from pipeline.conversion.weights import Matrix
+from pipeline.errors import UserError
+from pipeline.models.base import Model
+
+BOUNDS = Bounds(max_logit_difference=1e-3, kl_divergence=1e-6, greedy_equal=0.9)
+WEIGHTS = "model.json"
+
+
+def export(module: Model, source: Source, target: Path) -> None:
+    """Write model.json, one layer a line, and the tokenizer."""
+    config, matrices, others = weights.quantized(source.model)
+    layers = [_matrix(name, matrix) for name, matrix in sorted(matrices.items())]
+    layers += [{"type": "rmsnorm", "name": name, "weight": tensor.tolist()} for name, tensor in sorted(others.items())]
+    head = {
+        "input_dim": config["vocab_size"],
+        "output_dim": config["vocab_size"],
+        "hidden_dims": [config["hidden_size"]] * config["num_hidden_layers"],
+        "architecture": config,
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)},\n" for key, value in head.items()]
+    written = ",\n".join(json.dumps(layer, separators=(",", ":")) for layer in layers)
+    io.write_bytes(target / WEIGHTS, f'{{{"".join(lines)}"layers": [\n{written}\n]}}\n'.encode())
+    source.copy_tokenizer(target)
+
+
+def _matrix(name: str, matrix: Matrix) -> dict[str, Any]:
+    rows, columns = matrix.digits_RK.shape
+    scale = matrix.scale_RG[:, 0] if matrix.scale_RG.shape[1] == 1 else matrix.scale_RG
+    return {
+        "type": "embedding" if "embed_tokens" in name else "linear",
+        "name": name,
+        "in_features": columns,
+        "out_features": rows,
+        "use_bias": False,
+        "weight_pentary": matrix.digits_RK.tolist(),
+        "bias_pentary": None,
+        "weight_scale": scale.tolist(),
+        "bias_scale": None,
+    }
+
+
+def load(folder: Path) -> Model:
+    """The model that the file describes; raises `UserError` naming the layer where it is none."""
+    path = folder / WEIGHTS
+    document = io.read_json(path)
+    try:
+        tensors = dict(_tensor(layer, path) for layer in document["layers"])
+        return weights.module(document["architecture"], tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} does not describe a whole model ({error!r}): run the stage `convert` again") from None
+
+
+def _tensor(layer: dict[str, Any], path: Path) -> tuple[str, Tensor]:
+    name = layer["name"]
+    try:
+        if layer["type"] == "rmsnorm":
+            return name, torch.tensor(layer["weight"], dtype=torch.float32)
+        digits = torch.tensor(layer["weight_pentary"], dtype=torch.int8).view(layer["out_features"], layer["in_features"])
+        scale = torch.tensor(layer["weight_scale"], dtype=torch.float32).view(len(digits), -1)
+        return name, Matrix(digits, scale, levels=0).dense()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: layer {name} is damaged ({error}): run the stage `convert` again") from None
