@@ -27,12 +27,12 @@ struct SpikingRun {
   const float* alpha;          // [N]
   const float* theta;          // [N]
   const float* beta;           // [N]
-  const float* state;          // [5, B, N]: v, a, z, x, steps since the last spike
+  const float* state;          // [5, B, N]: v, a, z (0 or 1), x, steps since the last spike
   const float* drive;          // [B, T, N]
 };
 
-// What the backward pass needs, in tiles [N / block, B, block] a step: u and a, [T, ...], and a bit a neuron: its spike, and whether it
-// could fire, each [T, N / block, B].
+// What the backward pass needs: u and a, T times B x N numbers in an order of the kernels' own, and a bit a neuron: its spike, and whether
+// it could fire, each [T, N / block, B].
 struct SpikingKept {
   float* distances;
   float* adaptations;

@@ -20,6 +20,9 @@ using Lanes = std::uint16_t;  // one bit a lane
 
 inline F16 load(const float* p) { return F16(_mm512_loadu_ps(p)); }
 inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+// Past the caches, to a line's border; seen by other threads after a fence.
+inline void stream(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+inline void fence() { _mm_sfence(); }
 inline F16 operator+(F16 a, F16 b) { return F16(_mm512_add_ps(a.v, b.v)); }
 inline F16 operator-(F16 a, F16 b) { return F16(_mm512_sub_ps(a.v, b.v)); }
 inline F16 operator*(F16 a, F16 b) { return F16(_mm512_mul_ps(a.v, b.v)); }

@@ -30,6 +30,8 @@ inline F16 load(const float* p) {
   return each([&](int i) { return p[i]; });
 }
 inline void store(float* p, F16 a) { std::memcpy(p, a.v, sizeof a.v); }
+inline void stream(float* p, F16 a) { store(p, a); }
+inline void fence() {}
 inline F16 operator+(F16 a, F16 b) {
   return each([&](int i) { return a.v[i] + b.v[i]; });
 }

@@ -15,6 +15,7 @@ EVERY_KIND = [
     ((64, 10, 256, 64, 7), {}),
     ((130, 9, 96, 16, 40), {"reset": "zero"}),
     ((5, 6, 64, 32, 0), {}),
+    ((66, 11, 384, 64, 9), {"refractory": 1}),  # large enough to be written past the caches
 ]
 
 
