@@ -6,6 +6,7 @@
 namespace quintet {
 
 void bind_cuda(py::module_& module);
+void bind_cuda_recurrent(py::module_& module);
 
 void bind_cuda(py::module_& module) {
   py::class_<Place>(module, "Place").def(py::init<int, std::uintptr_t>(), py::arg("device"), py::arg("stream"));
@@ -17,6 +18,7 @@ void bind_cuda(py::module_& module) {
     }
     return found;
   });
+  bind_cuda_recurrent(module);
 }
 
 }  // namespace quintet

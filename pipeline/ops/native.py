@@ -38,8 +38,12 @@ def module() -> ModuleType:
 
 def call(name: str, *arguments: Any) -> Any:
     """Call a function of the extension; it writes its result into the last tensor, which must be contiguous (others are made so)."""
-    function = getattr(module(), name)
-    return function(*(to_dlpack(each.contiguous()) if isinstance(each, Tensor) else each for each in arguments))
+    return getattr(module(), name)(*handles(*arguments))
+
+
+def handles(*arguments: Any) -> tuple[Any, ...]:
+    """The arguments as the extension takes them: a tensor as its DLPack capsule."""
+    return tuple(to_dlpack(each.contiguous()) if isinstance(each, Tensor) else each for each in arguments)
 
 
 def call_cuda(name: str, device: torch.device, *arguments: Any) -> Any:

@@ -61,7 +61,13 @@ def recurrent_run(
     return final, states
 
 
-def _outputs(
+def padded(neurons: int) -> int:
+    """Columns of a row of neurons in the kernels' own arrays."""
+    width = 16 if neurons < 64 else 64
+    return -(-neurons // width) * width
+
+
+def outputs_of(
     weight: Tensor,
     bias: Tensor,
     gain: Tensor,
@@ -85,51 +91,52 @@ def _outputs(
     batch, neurons = drive.shape[0], weight.shape[0]
     if neurons == 0:
         raise ValueError("weight must have at least one row")
-    width = -(-neurons // 16) * 16 if neurons < 64 else 64
-    tiles = -(-neurons // width)
     slots = steps if segment == 0 else (steps - 1) // segment
-    size = keep * slots * tiles * batch * width
-    masks = steps * tiles * batch if segment == 0 and dropout > 0 else 0
+    size = keep * slots * batch * padded(neurons)
+    masks = steps * -(-neurons // 64) * batch if segment == 0 and dropout > 0 and not drive.is_cuda else 0  # CUDA draws them again
     return (
         drive.new_empty(batch, neurons),
         drive.new_empty(batch, steps // collect if collect else 0, neurons),
-        drive.new_zeros(size) if neurons % width else drive.new_empty(size),  # the last tile's padding is never written
+        drive.new_zeros(size) if neurons < padded(neurons) else drive.new_empty(size),  # the last tile's padding is never written
         drive.new_empty(keep * steps * batch),
         drive.new_empty(keep * masks, dtype=torch.int64),
     )
 
 
-def _gradients(weight: Tensor, bias: Tensor, gain: Tensor, state: Tensor | None, drive: Tensor, *_: Any) -> Outputs:
+def gradients_of(weight: Tensor, bias: Tensor, gain: Tensor, state: Tensor | None, drive: Tensor, *_: Any) -> Outputs:
+    """The tensors that the backward pass fills."""
+
     def like(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
     return like(weight), like(bias), like(gain), weight.new_empty(0, weight.shape[0]) if state is None else like(state), like(drive)
 
 
-torch.library.register_fake("quintet::recurrent", _outputs)
-torch.library.register_fake("quintet::recurrent_backward", _gradients)
+torch.library.register_fake("quintet::recurrent", outputs_of)
+torch.library.register_fake("quintet::recurrent_backward", gradients_of)
 
 
 def _dense(*arguments: Any) -> list[Any]:
     return [each.contiguous() if isinstance(each, Tensor) else each for each in arguments]
 
 
-def _numbers(seed: Tensor, plan: list[int], activation: str, dropout: float, epsilon: float) -> Any:
+def numbers_of(seed: Tensor, plan: list[int], activation: str, dropout: float, epsilon: float) -> Any:
+    """What is no tensor, for the extension."""
     threads = torch.get_num_threads()
     return native.module().RecurrentNumbers(*plan[:5], activation, dropout, epsilon, int(seed) % 2**64, threads)
 
 
 @torch.library.impl("quintet::recurrent", "CPU")
 def _forward(*inputs: Any) -> Outputs:
-    outputs = _outputs(*inputs)
-    native.call("recurrent_forward", *_dense(*inputs[:6]), _numbers(*inputs[6:11]), *outputs, bool(inputs[7][5]))
+    outputs = outputs_of(*inputs)
+    native.call("recurrent_forward", *_dense(*inputs[:6]), numbers_of(*inputs[6:11]), *outputs, bool(inputs[7][5]))
     return outputs
 
 
 @torch.library.impl("quintet::recurrent_backward", "CPU")
 def _backward(*inputs: Any) -> Outputs:
-    gradients = _gradients(*inputs)
-    native.call("recurrent_backward", *_dense(*inputs[:6]), _numbers(*inputs[6:11]), *_dense(*inputs[11:]), *gradients)
+    gradients = gradients_of(*inputs)
+    native.call("recurrent_backward", *_dense(*inputs[:6]), numbers_of(*inputs[6:11]), *_dense(*inputs[11:]), *gradients)
     return gradients
 
 
