@@ -21,13 +21,26 @@ class Model(nn.Module):
         """The state before the first of at most `length` tokens (`context` by default)."""
         raise NotImplementedError
 
+    def blocks(self) -> list[nn.Module]:
+        """Modules that work one after another, each on what the one before it returned; `tail` makes logits of the last's."""
+        return []
+
+    def tail(self, x: Tensor) -> Tensor:
+        """Logits of what the last of `blocks` returned."""
+        raise NotImplementedError
+
+    def rebased(self, basis: Callable[[str, int], Tensor]) -> "Model":
+        """A model that computes the same on other axes: orthogonal matrices `basis(name, channels)`; this one if the family has no such."""
+        return self
+
     def quantizable(self) -> dict[str, nn.Parameter]:
         """Every matrix by name, linears and embedding, tied ones once."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.dim() == 2}
 
     def hidden_matrices(self) -> dict[str, nn.Parameter]:
         """The matrices between embedding and output, which an optimizer may treat as maps from vectors to vectors."""
-        outer = {id(m.weight) for name, m in self.named_modules() if isinstance(m, nn.Embedding) or name == "lm_head"}
+        edges = [module for name, module in self.named_modules() if isinstance(module, nn.Embedding) or name == "lm_head"]
+        outer = {id(parameter) for module in edges for parameter in module.parameters()}
         return {name: matrix for name, matrix in self.quantizable().items() if id(matrix) not in outer}
 
     @property

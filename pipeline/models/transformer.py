@@ -5,7 +5,7 @@ Pre-RMSNorm (Zhang & Sennrich 2019), rotary positions on half-split channels (Su
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +173,14 @@ class Transformer(Model):
             x_BTD = layer(x_BTD, rope, state)
         if state:
             state.used += new
-        return self.head(self.model.norm(x_BTD)), state
+        return self.tail(x_BTD), state
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.model.layers)
+
+    def tail(self, x_BTD: Tensor) -> Tensor:
+        """Logits [B, T, V] of what the last layer returned."""
+        return self.head(self.model.norm(x_BTD))
 
     def angles(self, past: int, new: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, 1, K] of the `new` positions after `past`."""
@@ -183,12 +190,54 @@ class Transformer(Model):
         """Logits [B, T, V] of normed hidden vectors."""
         return self.model.embed_tokens.project(x_BTD) if self.lm_head is None else self.lm_head(x_BTD)
 
+    @torch.no_grad()
+    def rebased(self, basis: Callable[[str, int], Tensor]) -> "Transformer":
+        """Other axes for the residual stream and for each layer's values; queries and keys keep theirs, which the rotary positions need.
+
+        The gains of the norms go into the matrices behind them, since a gain a channel means nothing on other axes. One matrix cannot be
+        the embedding without the last gain and the output with it, so tied ones part.
+        """
+        other = build({**self.config, "tie_word_embeddings": False})
+        output = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        other.load_state_dict({**self.state_dict(), "lm_head.weight": output.weight})
+        width, head_dim = self.config["hidden_size"], self.config["head_dim"]
+        stream_DD = basis("stream", width)
+        _turn(other.model.embed_tokens.weight, None, stream_DD)
+        layer: Any
+        for i, layer in enumerate(other.model.layers):
+            attention, mlp, values_KK = layer.self_attn, layer.mlp, basis(f"values.{i}", head_dim)
+            _fold(layer.input_layernorm, (attention.q_proj, attention.k_proj, attention.v_proj), stream_DD)
+            _fold(layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), stream_DD)
+            _turn(attention.v_proj.weight, values_KK, None)
+            _turn(attention.o_proj.weight, stream_DD, values_KK)
+            _turn(mlp.down_proj.weight, stream_DD, None)
+        _fold(other.model.norm, [other.lm_head] if other.lm_head else [], stream_DD)
+        return other.train(self.training)
+
     def initial_state(self, batch_size: int, length: int | None = None) -> Cache:
         """An empty cache for `length` tokens (the whole context by default), in the weights' type and on their device."""
         config, like = self.config, self.model.norm.weight
         shape = (batch_size, config["num_key_value_heads"], length or self.context, config["head_dim"])
         keys, values = ([like.new_zeros(shape) for _ in self.model.layers] for _ in range(2))
         return Cache(keys, values)
+
+
+def _turn(weight_RC: Tensor, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Give a matrix new axes, where it writes (`rows`) and where it reads (`columns`), block by block if there are more channels."""
+    weight = weight_RC.double()
+    if rows is not None:
+        weight = torch.einsum("bic,ij->bjc", weight.unflatten(0, (-1, len(rows))), rows).flatten(0, 1)
+    if columns is not None:
+        weight = torch.einsum("rbi,ij->rbj", weight.unflatten(1, (-1, len(columns))), columns).flatten(1)
+    weight_RC.copy_(weight)
+
+
+def _fold(norm: nn.RMSNorm, readers: Sequence[nn.Linear], columns: Tensor) -> None:
+    """Move a norm's gain into the matrices that read it, and give those new axes."""
+    for reader in readers:
+        reader.weight.mul_(norm.weight)
+        _turn(reader.weight, None, columns)
+    norm.weight.fill_(1.0)
 
 
 def rotary_tables(positions: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:

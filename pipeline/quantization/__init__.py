@@ -15,31 +15,42 @@ from pipeline.quantization import grid, storage
 from pipeline.quantization.modules import PackedMatrix, exchange
 
 
-def quantize(matrices: Mapping[str, Tensor], origin: str) -> dict[str, PackedMatrix]:
-    """Each matrix [R, K] at five levels; raises `UserError` that begins with `origin` for weights that are not finite."""
+def quantize(matrices: Mapping[str, Tensor], origin: str, levels: Mapping[str, int] | None = None) -> dict[str, PackedMatrix]:
+    """Each matrix [R, K] at its number of levels (5 by default), the scales of least squared error; `UserError` as `require_finite`."""
+    require_finite(matrices, origin)
     packed = {}
     for name, weight in matrices.items():
-        if not bool(weight.isfinite().all()):
-            raise UserError(f"{origin}: {name} holds weights that are not finite: train again, at a lower learning rate")
-        digits, scale = grid.quantize(weight.detach())
-        packed[name] = PackedMatrix(ops.pack(digits), scale, weight.shape[1])
+        count = levels[name] if levels else 5
+        digits, scale = grid.quantize(weight.detach(), count)
+        packed[name] = PackedMatrix(ops.pack(digits, count), scale, weight.shape[1], count)
     return packed
 
 
-def load(directory: Path, activations: str = "float") -> Model:
+def require_finite(matrices: Mapping[str, Tensor], origin: str) -> None:
+    """Raise `UserError` that begins with `origin` for weights that are not finite."""
+    for name, weight in matrices.items():
+        if not bool(weight.isfinite().all()):
+            raise UserError(f"{origin}: {name} holds weights that are not finite: train again, at a lower learning rate")
+
+
+def load(directory: Path, activations: str | None = None) -> Model:
     """The quantized model of a directory, computing from its packed weights: no float copy of them is made, not even while it is built.
 
-    `activations` "int8" rounds each token's activations to 8 bits before each product, which is several times faster. Raises `UserError`
-    for files that are missing, damaged or do not fit each other, naming file and tensor.
+    `activations` "int8" rounds each token's activations to 8 bits before each product, which is several times faster, "float" does not; by
+    default it is what the model was made for. Raises `UserError` for files that are missing, damaged or do not fit each other, naming file
+    and tensor.
     """
     config, matrices, others = storage.read(directory)
+    made_for = config["quantization_config"].get("activations", "float")
+    if made_for not in ("float", "int8"):
+        raise UserError(f"{directory}/config.json: quantization_config.activations is {made_for!r}, not float or int8: {storage.AGAIN}")
     module = _skeleton(config, directory)
     expected = {name: [*parameter.shape] for name, parameter in module.quantizable().items()}
     found = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}
     _compare(found, expected, directory / "config.json")
     rest = {name: [*tensor.shape] for name, tensor in module.state_dict().items() if name not in expected}
     _compare({name: [*tensor.shape] for name, tensor in others.items()}, rest, directory / "model.safetensors")
-    exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()}, activations)
+    exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()}, activations or made_for)
     module.load_state_dict(others, strict=False, assign=True)
     return module.eval()
 
@@ -67,4 +78,4 @@ def _skeleton(config: Mapping[str, Any], directory: Path) -> Model:
         raise UserError(f"{directory}/config.json describes no model that can be built ({error!r}): {storage.AGAIN}") from None
 
 
-__all__ = ["load", "quantize"]
+__all__ = ["load", "quantize", "require_finite"]

@@ -1,7 +1,8 @@
-"""Learned step size quantization (LSQ: Esser et al. 2020, arXiv:1902.08153): weights and the scales of their rows learn at five levels.
+"""Learned step size quantization (LSQ: Esser et al. 2020, arXiv:1902.08153): weights and the scales of their rows learn at few levels.
 
-A module under training computes with digits times scales, rounded exactly as they are stored, so that what was trained is what is
-published. Its own weights stay in float32 behind them. Shapes: R rows, K columns.
+A module under training computes with digits times scales, rounded exactly as they are stored, and if asked for with activations rounded as
+the int8 kernel does, so that what was trained is what is published. Its own weights stay in float32 behind them. `freeze` ends that: from
+then on the digits are what they are, and only scales (and whatever else is no matrix) learn. Shapes: R rows, K columns.
 """
 
 from collections.abc import Mapping
@@ -13,64 +14,145 @@ from torch.nn.utils import parametrize
 
 from pipeline import ops
 from pipeline.models.base import Model
-from pipeline.quantization.grid import SCALE_TYPE, TOP, stored
+from pipeline.ops.reference import quantize_activations
+from pipeline.quantization.grid import SCALE_TYPE, bounds, stored
 from pipeline.quantization.modules import PackedMatrix
 
 SMALLEST = 2.0**-30
 """No scale is smaller, so that a row of zeros, whose best scale is 0, can be divided by it."""
+INSIDE = 0.498
+"""How far from its digit, in scales, a weight may start: a little less than the half from where it would round to another."""
+UNIT_STEP = 0.843
+"""The best scale of 5 levels for normal weights of deviation 1 (Max 1960)."""
 
 
 class Quantize(torch.autograd.Function):
-    """`forward(weight_RK, step_R, mask_width)` is digits times scales, and `backward` the paper's straight-through estimate.
+    """`forward(weight_RK, step_R, mask_width, levels)` is digits times scales, and `backward` the paper's straight-through estimate.
 
     With r = w / s and q = round(clip(r, -2, 2)), a gradient g goes to w as it is where |r| < mask_width, else not at all (equation 5), and
     to s as g (q - r) where |r| < mask_width, else as g q (equation 3), summed over the row and divided by sqrt(2 K) (section 2.2). The
     paper's mask is as wide as the levels, 2; up to 2.5 a weight still rounds to its nearest level, and can come back from beyond the last.
+    That is for 5 levels; for other numbers the highest digit takes the place of 2, and the mask is as much wider than the levels.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight_RK: Tensor, step_R: Tensor, mask_width: float) -> Tensor:
-        digits_RK, scale_R = digits_and_scales(weight_RK, step_R)
+    def forward(ctx: Any, weight_RK: Tensor, step_R: Tensor, mask_width: float, levels: int) -> Tensor:
+        digits_RK, scale_R = digits_and_scales(weight_RK, step_R, levels)
         ctx.save_for_backward(weight_RK, digits_RK, scale_R)
-        ctx.mask_width = mask_width
+        ctx.margin, ctx.bounds = mask_width - 2, bounds(levels)
         return digits_RK * scale_R[:, None]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         weight_RK, digits_RK, scale_R = ctx.saved_tensors
         (gradient_RK,) = gradients
+        low, high = ctx.bounds
         ratio_RK = weight_RK / scale_R[:, None]
-        inside_RK = ratio_RK.abs() < ctx.mask_width
-        to_step = (gradient_RK * (digits_RK - ratio_RK * inside_RK)).sum(1) / (TOP * weight_RK.shape[1]) ** 0.5
-        return gradient_RK * inside_RK, to_step, None
+        inside_RK = (ratio_RK > low - ctx.margin) & (ratio_RK < high + ctx.margin)
+        to_step = (gradient_RK * (digits_RK - ratio_RK * inside_RK)).sum(1) / (high * weight_RK.shape[1]) ** 0.5
+        return gradient_RK * inside_RK, to_step, None, None
 
 
-def digits_and_scales(weight_RK: Tensor, step_R: Tensor) -> tuple[Tensor, Tensor]:
+def digits_and_scales(weight_RK: Tensor, step_R: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Digits [R, K] and stored scales [R], both as float32, of weights and their learned steps."""
     scale_R = stored(step_R.clamp_min(SMALLEST))
-    return (weight_RK / scale_R[:, None]).clamp(-TOP, TOP).round(), scale_R
+    return (weight_RK / scale_R[:, None]).clamp(*bounds(levels)).round(), scale_R
 
 
-class FiveLevels(nn.Module):
+class FewLevels(nn.Module):
     """Parametrization of a matrix [R, K]: `step` [R] learns along with it."""
 
-    def __init__(self, step_R: Tensor, mask_width: float) -> None:
+    def __init__(self, step_R: Tensor, mask_width: float, levels: int) -> None:
         super().__init__()
-        self.step, self.mask_width = nn.Parameter(step_R), mask_width
+        self.step, self.mask_width, self.levels = nn.Parameter(step_R), mask_width, levels
 
     def forward(self, weight_RK: Tensor) -> Tensor:
-        quantized: Tensor = Quantize.apply(weight_RK, self.step, self.mask_width)  # type: ignore[no-untyped-call]
+        quantized: Tensor = Quantize.apply(weight_RK, self.step, self.mask_width, self.levels)  # type: ignore[no-untyped-call]
         return quantized
 
+    def digits_and_scales(self, weight_RK: Tensor) -> tuple[Tensor, Tensor]:
+        return digits_and_scales(weight_RK, self.step, self.levels)
 
-def attach(module: Model, start: Mapping[str, PackedMatrix], mask_width: float) -> None:
-    """Let every quantizable matrix of `module` compute at five levels, from the scales of `start` on; its parameters change their names."""
+
+class FixedDigits(nn.Module):
+    """Parametrization of a matrix of digits [R, K]: only `step` [R] learns."""
+
+    def __init__(self, step_R: Tensor, levels: int) -> None:
+        super().__init__()
+        self.step, self.levels = nn.Parameter(step_R), levels
+
+    def forward(self, digits_RK: Tensor) -> Tensor:
+        rounding_R = stored(self.step.detach().clamp_min(SMALLEST)) - self.step.detach()
+        return digits_RK * (self.step + rounding_R)[:, None]
+
+    def digits_and_scales(self, digits_RK: Tensor) -> tuple[Tensor, Tensor]:
+        return digits_RK, stored(self.step.clamp_min(SMALLEST))
+
+
+@torch.no_grad()
+def attach(module: Model, start: Mapping[str, PackedMatrix], mask_width: float, activations: str = "float") -> None:
+    """Let every quantizable matrix of `module` compute at few levels, from the digits and scales of `start` on.
+
+    Its parameters change their names. A weight that would round to another digit than that of `start` moves to the edge of its digit's
+    cell. A row of zeros gets the scale of random weights. `activations` "int8" rounds what each matrix multiplies to 8 bits a token.
+    """
     names = {id(parameter): name for name, parameter in module.quantizable().items()}
+    child: Any
     for child in list(module.modules()):
         name = names.get(id(getattr(child, "weight", None)))
         if name is not None:
-            step_R = start[name].scale.float().to(module.device)
-            parametrize.register_parametrization(child, "weight", FiveLevels(step_R, mask_width))
+            matrix, weight_RK = start[name], child.weight
+            step_R = matrix.scale.float().to(module.device)
+            step_R = torch.where(step_R > 0, step_R, UNIT_STEP / max(1, matrix.columns) ** 0.5)
+            weight_RK.copy_(_in_cells(weight_RK, matrix.digits().to(weight_RK), step_R, matrix.levels))
+            parametrize.register_parametrization(child, "weight", FewLevels(step_R, mask_width, matrix.levels))
+            if activations == "int8":
+                _round_inputs(child)
+
+
+def _in_cells(weight_RK: Tensor, digits_RK: Tensor, step_R: Tensor, levels: int) -> Tensor:
+    """The weights nearest to the given ones that round to these digits; the outermost cells have no end."""
+    low, high = bounds(levels)
+    least_RK = torch.where(digits_RK > low, digits_RK - INSIDE, -torch.inf) * step_R[:, None]
+    most_RK = torch.where(digits_RK < high, digits_RK + INSIDE, torch.inf) * step_R[:, None]
+    return weight_RK.clamp(least_RK, most_RK)
+
+
+class _Rounded(torch.autograd.Function):
+    """Activations as the int8 kernel rounds them; gradients pass straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        q, scale = quantize_activations(x.float())
+        return (q * scale).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
+def _round_inputs(child: Any) -> None:
+    """Round what an nn.Linear gets, or an embedding's `project`, which serves as the output matrix."""
+    if isinstance(child, nn.Linear):
+        child.register_forward_pre_hook(lambda module, arguments: (_Rounded.apply(arguments[0]),))
+    elif hasattr(child, "project"):
+        project = child.project
+        child.project = lambda x: project(_Rounded.apply(x))
+
+
+@torch.no_grad()
+def freeze(module: Model) -> None:
+    """Fix the digits of a module after `attach`: only their scales and what is no matrix learn from now on."""
+    child: Any
+    for child in list(module.modules()):
+        if parametrize.is_parametrized(child, "weight"):
+            parts: Any = child.parametrizations
+            few, original = parts.weight[0], parts.weight.original
+            digits_RK, _ = few.digits_and_scales(original)
+            parametrize.remove_parametrizations(child, "weight")
+            child.weight.copy_(digits_RK)
+            child.weight.requires_grad_(False)
+            parametrize.register_parametrization(child, "weight", FixedDigits(few.step.detach().clone(), few.levels))
 
 
 @torch.no_grad()
@@ -80,8 +162,8 @@ def packed(module: Model) -> dict[str, PackedMatrix]:
     for path, child in module.named_modules():
         if parametrize.is_parametrized(child, "weight"):
             parts: Any = child.parametrizations
-            weight_RK = parts.weight.original
-            digits_RK, scale_R = digits_and_scales(weight_RK, parts.weight[0].step)
-            codes = ops.pack(digits_RK.to(torch.int8).cpu())
-            matrices[f"{path}.weight"] = PackedMatrix(codes, scale_R.to(SCALE_TYPE).cpu(), weight_RK.shape[1])
+            weight_RK, few = parts.weight.original, parts.weight[0]
+            digits_RK, scale_R = few.digits_and_scales(weight_RK)
+            codes = ops.pack(digits_RK.to(torch.int8).cpu(), few.levels)
+            matrices[f"{path}.weight"] = PackedMatrix(codes, scale_R.to(SCALE_TYPE).cpu(), weight_RK.shape[1], few.levels)
     return matrices

@@ -114,9 +114,9 @@ def _union(sections: Mapping[str, Section]) -> dict[str, Any]:
 
 
 def _matrix(row: Row) -> dict[str, Any]:
-    """A quantized matrix with the shares of its levels in percent."""
+    """A quantized matrix with the shares of its levels in percent, where it has five."""
     name = str(row["name"]).removeprefix("model.").removesuffix(".weight")
-    return {**row, "name": name, "shares": [100 * float(row[f"share_{level}"]) for level in LEVELS]}
+    return {**row, "name": name, "shares": [100 * float(share) for level in LEVELS if (share := row[f"share_{level}"]) != ""]}
 
 
 def _detail(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,39 +1,17 @@
 """Models: family, data set, training, quantization, formats, evaluation."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from pipeline.schema.base import Block, Count, Name, Positive
 from pipeline.schema.families import FAMILIES, Family
 from pipeline.schema.formats import FORMATS, refusal
+from pipeline.schema.quantization import Quantization
 from pipeline.schema.training import Training
 
 Format = Annotated[str, WithJsonSchema({"type": "string", "enum": list(FORMATS)})]
 Architecture = Annotated[Any, WithJsonSchema({"anyOf": [family.model_json_schema() for family in FAMILIES.values()]})]
-
-
-class Quantization(Block):
-    """Weights to `levels` values and a scale a row.
-
-    `method: mse` takes the scale of least squared error, which is found exactly. `qat` trains on from there at five levels, as `training`
-    says: `distillation` is the share of the loss that is the divergence from the float model, and a weight learns up to `mask_width` scales
-    from zero.
-    """
-
-    method: Literal["mse", "qat"] = "mse"
-    levels: Literal[5] = 5
-    training: Training | None = None
-    distillation: Annotated[float, Field(ge=0, le=1)] = 0.5
-    mask_width: Annotated[float, Field(ge=2, le=2.5)] = 2.0
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "Quantization":
-        if (self.method == "qat") != (self.training is not None):
-            raise ValueError(f"method {self.method!r} {'needs a' if self.training is None else 'takes no'} block `training`")
-        if self.training is not None and self.training.optimizer != "adamw":
-            raise ValueError(f"training.optimizer = {self.training.optimizer!r}: only 'adamw' moves scales and matrices together")
-        return self
 
 
 class Evaluation(Block):

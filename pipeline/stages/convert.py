@@ -17,7 +17,7 @@ def run(stage: Stage) -> None:
     torch.set_num_threads(1)
     name, ready = str(stage.target), paths.ready(stage.dataset)
     source = conversion.Source(name, paths.quantized(name), ready)
-    quantized, dense = quantization.load(source.model), weights.dense(source.model)
+    quantized, dense = quantization.load(source.model, "float"), weights.dense(source.model)
     stage.events.run(dense.config["quintet"]["training_key"])
     converters = {format: conversion.converter(dense.config["quintet"]["family"], format) for format in stage.model.formats}
     prompts = take(ready, dense.config)

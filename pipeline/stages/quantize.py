@@ -1,50 +1,145 @@
-"""Stage `quantize`: a trained model's matrices at five levels, packed, and what that cost."""
+"""Stage `quantize`: a trained model's matrices at few levels, packed, and what that cost."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from pipeline import io, models, paths, quantization
+from pipeline import io, models, paths, quantization, rng
+from pipeline.errors import UserError
 from pipeline.models.base import Model
-from pipeline.quantization import lsq, report, storage
+from pipeline.quantization import budget, lsq, ptq, report, storage
 from pipeline.quantization.modules import PackedMatrix
+from pipeline.schema.training import Training
 from pipeline.stages.runner import Stage
 from pipeline.training import devices, tasks
 from pipeline.training.checkpoints import Store
 from pipeline.training.loop import Trainer
 
+CALIBRATION = Training(batch_size=64)
+"""How calibration sequences are drawn: as a training's batches are."""
+
+
+@dataclass
+class Quantized:
+    """What came of a model: its module with all that is no matrix, the matrices, and what they were before."""
+
+    module: Model
+    others: dict[str, Tensor]
+    """What is stored as it is."""
+    weights: dict[str, Tensor]
+    packed: dict[str, PackedMatrix]
+    ratios: dict[str, float | None]
+    """Signal-to-noise ratios of the outputs in dB, where they were measured."""
+    tokens: int
+    """Tokens that it was trained on at few levels."""
+
 
 def run(stage: Stage) -> None:
     """Write the quantized model directory, its metrics and one row a matrix."""
     torch.set_num_threads(1)
-    name = str(stage.target)
+    name, settings = str(stage.target), stage.model.quantization
     source, target = paths.model(name), paths.quantized(name)
     module = models.load(source)
     stage.events.run(module.config["quintet"]["training_key"])
-    weights = {key: parameter.detach().clone() for key, parameter in module.quantizable().items()}
-    others = module.state_dict().keys() - weights.keys()
-    packed = quantization.quantize(weights, str(source / "model.safetensors"))
-    if stage.model.quantization.method == "qat":
-        module, packed = _learn(stage, module, packed)
-    state = module.state_dict()
-    config = {**module.config, "quantization_config": storage.describe(packed)}
-    tensors = storage.tensors_of(packed, {key: state[key] for key in others})
+    store = Store(paths.private() / "state" / stage.state_key)
+    with store.locked(f"this quantization of {name}"):
+        result = Quantizer(settings, paths.ready(stage.dataset), stage.config.seed, store, stage.events, f"quantize {name}").run(
+            module, str(source / "model.safetensors")
+        )
+    stage.afterwards.append(store.remove)
+    description = {**storage.describe(result.packed), "activations": settings.activations}
+    config = {**result.module.config, "quantization_config": description}
+    tensors = storage.tensors_of(result.packed, result.others)
     models.save(tensors, config, stage.out(target / "model.safetensors"), stage.out(target / "config.json"))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         io.write_bytes(stage.out(target / file), (source / file).read_bytes())
-    table = report.rows(weights, packed)
-    io.write_json(stage.out(paths.metrics(name, "quantize")), {"quantized": report.summary(weights, packed, table)})
+    table = report.rows(result.weights, result.packed, result.ratios)
+    metrics = {**report.summary(result.weights, result.packed, table), "tokens": result.tokens}
+    io.write_json(stage.out(paths.metrics(name, "quantize")), {"quantized": metrics})
     io.write_csv(stage.out(paths.plot(name, "quantize")), table)
 
 
-def _learn(stage: Stage, module: Model, start: dict[str, PackedMatrix]) -> tuple[Model, dict[str, PackedMatrix]]:
-    """Train all weights and scales further at five levels, from those of least squared error; or go on where a stopped run was."""
-    settings, ready, seed = stage.model.quantization, paths.ready(stage.dataset), stage.config.seed
-    device = devices.prepare(settings.training.device, settings.training.threads)
-    task = tasks.of(ready, io.read_json(ready / "dataset.json"), settings.training, module.context, seed)
-    if settings.distillation:
-        task.learn_from(models.load(paths.model(str(stage.target))).to(device), settings.distillation)
-    lsq.attach(module.to(device), start, settings.mask_width)
-    store, title = Store(paths.private() / "state" / stage.state_key), f"quantize {stage.target}"
-    with store.locked(f"this quantization of {stage.target}"):
-        Trainer(module, task, seed, store, stage.events, title, prefix="quantize/").run()
-    stage.afterwards.append(store.remove)
-    return module.cpu(), lsq.packed(module)
+class Quantizer:
+    """Makes few levels of a float model as `settings` (the block `quantization`) says.
+
+    `ready` is its data set; trainings keep their state in `store`, which the caller locks, and write curves to `events`.
+    """
+
+    def __init__(self, settings: Any, ready: Path, seed: int, store: Store, events: Any, title: str) -> None:
+        self.settings, self.ready, self.seed, self.store, self.events, self.title = settings, ready, seed, store, events, title
+
+    def run(self, source: Model, origin: str) -> Quantized:
+        """Quantize a copy of `source`; raises `UserError`, which begins with `origin` where weights are not finite."""
+        s = self.settings
+        quantization.require_finite(source.quantizable(), origin)
+        by_ptq = s.method == "ptq" or (s.method, s.start) == ("qat", "ptq")
+        scratch = s.method == "qat" and s.start == "scratch"
+        module = models.create(source.config, self.seed) if scratch else copy.deepcopy(source)
+        if by_ptq and s.ptq.rotation:
+            module = ptq.rotate(module, self.seed)
+        weights = {name: parameter.detach().clone() for name, parameter in module.quantizable().items()}
+        levels = self._levels(module)
+        others = module.state_dict().keys() - weights.keys()
+        ratios: dict[str, float | None] = {}
+        if by_ptq:
+            packed, ratios = ptq.quantize(module, *self._calibration(module), levels, s.ptq)
+        else:
+            packed = quantization.quantize(weights, origin, levels)
+        tokens = 0
+        if s.training is not None:
+            module.load_state_dict({**module.state_dict(), **weights})
+            module, packed, tokens = self._learn(module, source, packed)
+            ratios = {}
+        state = module.state_dict()
+        return Quantized(module, {name: state[name] for name in others}, weights, packed, ratios, tokens)
+
+    def _levels(self, module: Model) -> dict[str, int]:
+        """Levels of each matrix, by its name or for a total of bits."""
+        matrices = module.quantizable()
+        if self.settings.bits is None:
+            edges = matrices.keys() - module.hidden_matrices().keys()
+            return {name: self.settings.levels_of(name, name in edges) for name in matrices}
+        shapes = {name: (matrix.shape[0], matrix.shape[1]) for name, matrix in matrices.items()}
+        try:
+            return budget.choose(budget.sensitivity(module, self._calibration(module)[1]), shapes, self.settings.bits)
+        except ValueError as error:
+            raise UserError(f"{self.title}: quantization.{error}: raise it") from None
+
+    def _calibration(self, module: Model) -> tuple[list[Tensor], list[Tensor]]:
+        """Tokens to calibrate on and tokens to measure on, out of the training split; every sequence at most once."""
+        task, sizes = self._task(module, CALIBRATION, "calibration"), (self.settings.ptq.calibration, self.settings.ptq.held_out)
+        batches = -(-sum(sizes) // task.sequences)
+        drawn = torch.cat([task.batch(step).inputs for step in range(batches)])[: sum(sizes)]
+        first, second = drawn.split(sizes)
+        return list(first.split(task.sequences)), list(second.split(task.sequences))
+
+    def _task(self, module: Model, settings: Training, stream: str) -> tasks.Task:
+        """The model's task on sequences of its own."""
+        dataset = io.read_json(self.ready / "dataset.json")
+        return tasks.of(self.ready, dataset, settings, module.context, rng.derive(self.seed, stream))
+
+    def _learn(self, module: Model, teacher: Model, start: dict[str, PackedMatrix]) -> tuple[Model, dict[str, PackedMatrix], int]:
+        """Train on at few levels from `start`, or go on where a stopped run was: weights and scales first, scales and norms last."""
+        s, device = self.settings, devices.prepare(self.settings.training.device, self.settings.training.threads)
+        lsq.attach(module.to(device), start, s.mask_width, s.activations)
+        tokens = self._train(module, teacher.to(device), s.training, "training") if s.method == "qat" else 0
+        if s.final_steps:
+            lsq.freeze(module)
+            last = {"steps": s.final_steps, "epochs": None, "evaluate_every": s.final_steps, "optimizer": "adamw"}
+            last |= {"warmup_steps": min(s.training.warmup_steps, s.final_steps // 10)}
+            tokens += self._train(module, teacher, s.training.model_copy(update=last), "final")
+        return module.cpu(), lsq.packed(module), tokens
+
+    def _train(self, module: Model, teacher: Model, settings: Training, phase: str) -> int:
+        """Returns the tokens that it learnt from."""
+        task = self._task(module, settings, f"quantize {phase}")
+        if self.settings.distillation:
+            task.learn_from(teacher, self.settings.distillation)
+        store, prefix = Store(self.store.folder / phase), "quantize/" if phase == "training" else "quantize/final/"
+        trainer = Trainer(module, task, self.seed, store, self.events, f"{self.title} ({phase})", prefix)
+        trainer.run()
+        return trainer.progress.step * task.tokens_per_step

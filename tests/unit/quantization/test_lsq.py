@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import models, quantization
+from pipeline import models, ops, quantization
 from pipeline.models.base import Model
 from pipeline.quantization import grid, lsq
+from pipeline.quantization.modules import PackedMatrix
 from pipeline.training import state
 from pipeline.training.checkpoints import Store
 from pipeline.training.loop import Trainer
@@ -28,7 +29,7 @@ def attached(mask_width: float = 2.0, **changes: Any) -> Model:
 
 def gradients(weight: Tensor, step: Tensor, mask_width: float, coming: Tensor) -> tuple[Tensor, Tensor]:
     weight, step = weight.clone().requires_grad_(), step.clone().requires_grad_()
-    lsq.Quantize.apply(weight, step, mask_width).backward(coming)
+    lsq.Quantize.apply(weight, step, mask_width, 5).backward(coming)
     return weight.grad, step.grad
 
 
@@ -63,10 +64,10 @@ def test_it_starts_at_least_squared_error():
 
 def test_digits_and_scales_are_those_of_the_grid_whatever_the_weights():
     weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 6)[:, None]
-    digits, scale = lsq.digits_and_scales(weight, torch.tensor([-1.0, 0.0, 1e-40, 0.3, 1.0, 1e4]))
-    assert set(digits.unique().tolist()) <= set(range(-grid.TOP, grid.TOP + 1))
-    assert (scale > 0).all() and torch.equal(scale, scale.to(grid.SCALE_TYPE).float())
-    result = lsq.Quantize.apply(torch.zeros(1, 4), torch.zeros(1), 2.0)
+    digits, scale = lsq.digits_and_scales(weight, torch.tensor([-1.0, 0.0, 1e-40, 0.3, 1.0, 1e4]), 5)
+    assert set(digits.unique().tolist()) <= set(range(-2, 3))
+    assert (scale > 0).all() and torch.equal(scale, grid.stored(scale))
+    result = lsq.Quantize.apply(torch.zeros(1, 4), torch.zeros(1), 2.0, 5)
     assert torch.equal(result, torch.zeros(1, 4)), "a row of zeros stays one"
 
 
@@ -127,3 +128,27 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     assert all(torch.equal(expected[name].scale, found[name].scale) for name in expected)
     pairs = zip(whole.module.state_dict().values(), again.module.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_weights_start_in_the_cells_of_the_given_digits():
+    source = float_model()
+    packed = {}
+    for name, parameter in source.quantizable().items():
+        digits, scale = grid.quantize(parameter.detach())
+        packed[name] = PackedMatrix(ops.pack((digits + 1).clamp(-2, 2)), scale, parameter.shape[1])
+    module = float_model()
+    lsq.attach(module, packed, 2.0)
+    assert all(torch.equal(matrix.codes, packed[name].codes) for name, matrix in lsq.packed(module).items())
+
+
+def test_activations_are_rounded_as_the_kernel_does_it(tmp_path):
+    module = float_model()
+    packed = quantization.quantize(module.quantizable(), "here")
+    save(module, packed, tmp_path)
+    lsq.attach(module, packed, 2.0, "int8")
+    rounded, exact = (quantization.load(tmp_path, activations) for activations in ("int8", "float"))
+    with torch.no_grad():
+        torch.testing.assert_close(module(TOKENS)[0], rounded(TOKENS)[0], atol=1e-4, rtol=1e-4)
+        assert (exact(TOKENS)[0] - rounded(TOKENS)[0]).abs().max() > 1e-3
+    module(TOKENS)[0].square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())

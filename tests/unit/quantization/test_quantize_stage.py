@@ -57,7 +57,7 @@ def test_outputs_metrics_and_bytes(project):
     assert metrics["weights"] == sum(p.numel() for p in source.quantizable().values())
     assert metrics["bytes"] == sum(m.nbytes for m in quantization.load(quantized).modules() if hasattr(m, "codes"))
     table = (project / paths.plot("tiny", "quantize")).read_text().splitlines()
-    assert table[0] == "name,rows,columns,bits_per_weight,snr_db,share_-2,share_-1,share_0,share_1,share_2"
+    assert table[0] == "name,rows,columns,levels,bits_per_weight,snr_db,share_-2,share_-1,share_0,share_1,share_2"
     assert len(table) == 1 + len(source.quantizable())
     assert quantize(project, OMP_NUM_THREADS="2", PYTHONHASHSEED="7").returncode == 0
     assert outputs(project) == first

@@ -1,0 +1,124 @@
+"""Quantization without training: what a model becomes, which inputs count, and how good a trained layer gets."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline import quantization
+from pipeline.models.base import Model
+from pipeline.quantization import ptq
+from pipeline.schema.quantization import Ptq
+from tests.unit.quantization.small_model import float_model
+
+
+def tokens(batches, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, 11, (16, 16), generator=generator) for _ in range(batches)]
+
+
+def reduced(module: Model, **switches: bool):
+    """The model with the weights that the packed matrices stand for, those matrices, and the ratios."""
+    module = copy.deepcopy(module)
+    levels = dict.fromkeys(module.quantizable(), 5)
+    return module, *ptq.quantize(module, tokens(4), tokens(1, seed=1), levels, Ptq(**switches))
+
+
+def distance(module: Model, reference: Model) -> float:
+    """Mean squared difference of the logits on other tokens."""
+    with torch.inference_mode():
+        return float(sum((module(batch)[0] - reference(batch)[0]).square().mean() for batch in tokens(2, seed=2)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"num_key_value_heads": 2, "hidden_size": 24}])
+def test_other_axes_compute_the_same(changes):
+    model = float_model(**changes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.copy_(torch.linspace(0.5, 2, len(parameter)))
+    rotated = ptq.rotate(model, seed=3)
+    with torch.inference_mode():
+        torch.testing.assert_close(rotated(tokens(1)[0])[0], model(tokens(1)[0])[0], rtol=1e-4, atol=1e-4)
+    before, after = model.state_dict(), rotated.state_dict()
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert kept == {f"model.layers.{i}.self_attn.{x}_norm.weight" for i in (0, 1) for x in "qk"}
+    assert not rotated.config["tie_word_embeddings"] and rotated.lm_head is not None
+    assert torch.equal(ptq.rotate(model, seed=3).lm_head.weight, rotated.lm_head.weight)
+    assert not torch.equal(ptq.rotate(model, seed=4).lm_head.weight, rotated.lm_head.weight)
+
+
+def test_a_rotation_is_orthogonal_at_any_size():
+    for size in (1, 2, 12, 20, 64):
+        matrix = ptq.rotation.hadamard(size, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(size, dtype=torch.float64))
+        assert (matrix != 0).sum(1).unique().tolist() == [size & -size]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_matrix_is_packed_and_the_model_computes_with_it(tied):
+    model = float_model(tie_word_embeddings=tied)
+    module, packed, ratios = reduced(model)
+    assert packed.keys() == model.quantizable().keys()
+    assert all(torch.equal(module.quantizable()[name], matrix.dense()) for name, matrix in packed.items())
+    assert ratios.keys() == packed.keys() - {"model.embed_tokens.weight"}
+    assert all(4 < ratio < 40 for ratio in ratios.values())
+    again = reduced(model)[1]
+    assert all(torch.equal(packed[name].codes, again[name].codes) for name in packed)
+
+
+def test_it_is_nearer_to_the_float_model_than_least_squared_error():
+    model = float_model()
+    plain = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, matrix in quantization.quantize(model.quantizable(), "here").items():
+            plain.get_parameter(name).copy_(matrix.dense())
+    assert distance(reduced(model)[0], model) < 0.7 * distance(plain, model)
+
+
+def test_later_matrices_make_up_for_earlier_ones():
+    model = float_model()
+    matched, unmatched = (reduced(model, match=match)[2]["model.layers.1.mlp.down_proj.weight"] for match in (True, False))
+    assert matched > unmatched
+
+
+class Plain(Model):
+    """A family without blocks: an embedding, and an MLP on each token alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed, self.first, self.second = nn.Embedding(500, 64), nn.Linear(64, width), nn.Linear(width, width)
+        self.last, self.unused = nn.Linear(width, 10), None
+
+    def forward(self, tokens_BT: Tensor, state: None = None) -> tuple[Tensor, None]:
+        return self.last(F.relu(self.second(F.relu(self.first(self.embed(tokens_BT)))))), None
+
+
+def trained(width: int, steps: int) -> Plain:
+    """A model that has learnt what a random network of another shape says about each token."""
+    torch.manual_seed(0)
+    module, teacher = Plain(width), nn.Sequential(nn.Embedding(500, 16), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 10))
+    optimizer = torch.optim.Adam(module.parameters(), 1e-3)
+    for _ in range(steps):
+        given = torch.randint(0, 500, (1, 256))
+        F.mse_loss(module(given)[0], teacher(given).detach()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return module
+
+
+def test_a_trained_layer_of_512_by_512_keeps_12_decibels_on_held_out_inputs():
+    module = trained(512, 150)
+    levels = dict.fromkeys(module.quantizable(), 5) | {"embed.weight": 256}
+    batches, held_out = torch.arange(400).split(100), torch.arange(400, 500)
+    _, ratios = ptq.quantize(module, [batch[None] for batch in batches], [held_out[None]], levels, Ptq())
+    assert ratios["second.weight"] >= 12
+
+
+def test_a_map_that_no_input_reaches_is_named():
+    module = trained(8, 1)
+    module.unused = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"no input reaches \['unused.weight'\]"):
+        ptq.quantize(module, [torch.arange(9)[None]], [torch.arange(9)[None]], dict.fromkeys(module.quantizable(), 5), Ptq())
