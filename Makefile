@@ -41,7 +41,7 @@ lint: build ## Check form, types and both graphs' style
 	snakemake --lint 2>&1 | tail -n 1
 
 bench: build ## Measure what the README states about speed
-	@for name in $$(grep -l __main__ bench/*.py | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done
+	@for name in $$(grep -l __main__ bench/*.py | grep -v /gpu_ | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done
 
 clean: ## Remove what building and checking left behind (results stay: see `python -m pipeline clean`)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .venv/.built
