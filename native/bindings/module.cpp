@@ -2,16 +2,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <optional>
-
+#include "linear.hpp"
 #include "quintet/cpu.hpp"
-#include "quintet/linear.hpp"
 #include "quintet/packing.hpp"
-#include "quintet/tiles.hpp"
-#include "tensor.hpp"
 
 namespace quintet {
 
+void bind_linear(py::module_& module);
 void bind_recurrent(py::module_& module);
 void bind_spiking(py::module_& module);
 #if defined(QUINTET_WITH_CUDA)
@@ -22,9 +19,6 @@ namespace {
 
 using Matrix = Tensor<std::uint8_t, 2>;
 using Digits = Tensor<std::int8_t, 2>;
-using Bytes = Tensor<std::uint8_t, 1>;
-using Floats = Tensor<float, 1>;
-using Scales = Tensor<float, 2>;
 
 void refuse(const char* argument, const Fault& fault, int levels) {
   const std::string where = std::string(argument) + "[" + std::to_string(fault.row) + ", " + std::to_string(fault.column) + "]";
@@ -41,27 +35,8 @@ void refuse(const char* argument, const Fault& fault, int levels) {
   }
 }
 
-template <class F>
-auto without_gil(F&& work) {
-  const py::gil_scoped_release release;
-  return work();
-}
-
-Form form_of(const std::string& name) {
-  if (name == "nibble") return Form::kNibble;
-  if (name == "dense") return Form::kDense;
-  if (name == "byte") return Form::kByte;
-  throw py::value_error("form must be 'nibble', 'dense' or 'byte', not '" + name + "'");
-}
-
 void require_levels(int levels) {
   if (code_of(levels).levels == 0) throw py::value_error("levels must be 3, 4, 5, 7, 9, 15 or 256, not " + std::to_string(levels));
-}
-
-Activations activations_of(const std::string& name) {
-  if (name == "float") return Activations::kFloat;
-  if (name == "int8") return Activations::kInt8;
-  throw py::value_error("activations must be 'float' or 'int8', not '" + name + "'");
 }
 
 void pack_into(const py::object& digits, int levels, const py::object& packed) {
@@ -84,11 +59,6 @@ void unpack_into(const py::object& packed, int levels, const py::object& digits)
   refuse("packed", without_gil([&, r = rows, c = columns] { return unpack(source.data, r, c, levels, target.data); }), levels);
 }
 
-void require_groups(std::int64_t columns, std::int64_t groups) {
-  if (groups > 0 && columns % groups == 0) return;
-  throw py::value_error("scale has " + std::to_string(groups) + " groups, which must divide " + std::to_string(columns) + " inputs");
-}
-
 void lookup_into(const py::object& tokens, const py::object& packed, const py::object& scale, int levels, const py::object& rows) {
   require_levels(levels);
   const Tensor<std::int64_t, 1> indices(tokens, "tokens");
@@ -105,18 +75,6 @@ void lookup_into(const py::object& tokens, const py::object& packed, const py::o
     return lookup(source.data, source.shape[0], columns, levels, scales.data, groups, indices.data, count, target.data);
   };
   refuse("packed", without_gil(work), levels);
-}
-
-void require_columns(Form form, std::int64_t columns) {
-  if (columns < 0 || columns > max_columns(form)) {
-    throw py::value_error("columns must be from 0 to " + std::to_string(max_columns(form)) + ", not " + std::to_string(columns));
-  }
-}
-
-std::int64_t size_of_tiles(const std::string& form, std::int64_t rows, std::int64_t columns) {
-  require_columns(form_of(form), columns);
-  if (rows < 0) throw py::value_error("rows must be at least 0, not " + std::to_string(rows));
-  return tiled_bytes(form_of(form), rows, columns);
 }
 
 void tile_into(const py::object& packed, std::int64_t columns, const std::string& form, int levels, const py::object& tiles) {
@@ -138,27 +96,6 @@ void untile_into(const py::object& tiles, const std::string& form, const py::obj
   source.require_size(0, size_of_tiles(form, rows, columns));
   const Tiles weights{source.data, form_of(form), rows, columns};
   without_gil([&] { untile(weights, target.data); });
-}
-
-template <class T>
-void linear_of(const py::object& x, const py::object& tiles, const std::string& form, const py::object& scale, const py::object& bias,
-               const std::string& activations, int threads, const py::object& y) {
-  const Tensor<T, 2> input(x, "x"), output(y, "y");
-  const Bytes weights(tiles, "tiles");
-  const Scales scales(scale, "scale");
-  std::optional<Floats> biases;
-  if (!bias.is_none()) biases.emplace(bias, "bias");
-  const std::int64_t tokens = input.shape[0], columns = input.shape[1], groups = scales.shape[0], rows = scales.shape[1];
-  require_groups(columns, groups);
-  weights.require_size(0, size_of_tiles(form, rows, columns));
-  output.require_size(0, tokens);
-  output.require_size(1, rows);
-  if (biases) biases->require_size(0, rows);
-  const Tiles matrix{weights.data, form_of(form), rows, columns};
-  if (!computes(level(), matrix.form)) throw py::value_error("form '" + form + "' cannot be computed on level " + name_of(level()));
-  const Linear linear{matrix, scales.data, biases ? biases->data : nullptr, groups};
-  const Activations mode = activations_of(activations);
-  without_gil([&] { multiply(linear, input.data, tokens, mode, threads, output.data); });
 }
 
 std::vector<std::string> level_names() {
@@ -194,8 +131,7 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("tiled_bytes", &quintet::size_of_tiles, arg("form"), arg("rows"), arg("columns"));
   module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("levels"), arg("tiles"));
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
-  module.def("linear_float32", &quintet::linear_of<float>);
-  module.def("linear_bfloat16", &quintet::linear_of<quintet::Bfloat16>);
+  quintet::bind_linear(module);
   quintet::bind_recurrent(module);
   quintet::bind_spiking(module);
 #if defined(QUINTET_WITH_CUDA)

@@ -1,6 +1,7 @@
 """Fast operations: schema and shape rule for `torch.library`, a definition in plain torch (`reference`), a native kernel."""
 
 from pipeline.ops import cuda_recurrent as _cuda_recurrent  # noqa: F401  (registers its operations)
+from pipeline.ops.convolution import conv2d
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
 from pipeline.ops.recurrent import recurrent_run
@@ -10,6 +11,7 @@ from pipeline.ops.spiking import silent_state, spiking_run
 __all__ = [
     "best_form",
     "bytes_in_row",
+    "conv2d",
     "embedding",
     "linear",
     "pack",

@@ -112,6 +112,28 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(peak.isfinite(), q, 0.0), peak / 127
 
 
+def conv2d(
+    x: Tensor,
+    packed_OP: Tensor,
+    scale: Tensor,
+    bias_O: Tensor | None,
+    windows: dict[str, tuple[int, int]],
+    activations: str,
+    levels: int = 5,
+) -> Tensor:
+    """Images x [B, C, H, W] convolved with scale x digits [O, C x kernel]: [B, O, H', W'] in x's type.
+
+    `windows` has kernel_size, stride, padding and dilation. With activations "int8" an image is rounded as a whole: it has one scale.
+    """
+    values, image_scale = quantize_activations(x.float().flatten(1)) if activations == "int8" else (x.float(), None)
+    tokens_BTK = F.unfold(values.view(x.shape), **windows).transpose(1, 2)
+    digits_OK = unpack(packed_OP, tokens_BTK.shape[-1], levels)
+    y_BTO = products(tokens_BTK, None if image_scale is None else image_scale[:, None], digits_OK, scale, bias_O)
+    sizes = zip(x.shape[2:], windows["kernel_size"], windows["stride"], windows["padding"], windows["dilation"], strict=True)
+    shape = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in sizes]
+    return y_BTO.transpose(1, 2).unflatten(-1, shape).to(x.dtype)
+
+
 def embedding(tokens: Tensor, packed_RP: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
     """Rows `tokens` [...] of the matrix, float32 [..., columns]; scale [R] or [R, G]."""
     digits = unpack(packed_RP[tokens.flatten()], columns, levels)

@@ -47,9 +47,9 @@ def test_missing_module_is_a_users_error(monkeypatch, fresh):
 
 def test_objects_that_are_no_tensors_are_refused():
     with pytest.raises(ValueError, match="digits must be a tensor"):
-        native.module().pack(3, 4)
+        native.module().pack(3, 5, 4)
     with pytest.raises(ValueError, match="digits must be a DLPack tensor"):
-        native.module().pack(datetime.datetime_CAPI, 4)
+        native.module().pack(datetime.datetime_CAPI, 5, 4)
 
 
 def test_imports_where_the_stages_packages_are_not_installed():
