@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 
 from pipeline import io
-from pipeline.conversion import Source
+from pipeline.conversion import Source, weights
 from pipeline.conversion.prompts import take
 from pipeline.data import tokenizers
 from pipeline.data.arithmetic import Codec
@@ -15,7 +15,7 @@ TEMPLATE = """\
 ---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [quintet, five-level-weights, {{ config.model_type }}]
+tags: [quintet, quantized, {{ config.model_type }}]
 ---
 
 # {{ name }}
@@ -23,9 +23,9 @@ tags: [quintet, five-level-weights, {{ config.model_type }}]
 A decoder-only transformer with Qwen3's tensors: {{ "{:,}".format(parameters) }} weights, {{ config.num_hidden_layers }} layers of width \
 {{ config.hidden_size }}, a vocabulary of {{ config.vocab_size }} and a context of {{ config.max_position_embeddings }} tokens.
 
-Every row of every matrix holds only five values: -2, -1, 0, 1 and 2 times the row's scale. \
-{% if packed %}This directory has them packed: seven bits hold
-three weights, and `transformers` computes with them as they are, by the package of Quintet that made them.
+Every row of every matrix holds only {{ levels | join(" or ") }} different values, whole numbers times the row's scale. \
+{% if packed %}This directory has them packed,
+and `transformers` computes with them as they are, by the package of Quintet that made them.
 {% else %}This directory has them written out as
 float32, so that any program that reads Qwen3 can run it.
 {% endif %}
@@ -87,6 +87,7 @@ def write(source: Source, config: Mapping[str, Any], parameters: int, packed: bo
         dataset=io.read_json(source.ready / "dataset.json"),
         parameters=parameters,
         packed=packed,
+        levels=sorted({matrix.levels for matrix in weights.quantized(source.model)[1].values()}),
         codec=codec,
         prompt=repr(tokenizer.decode(example[:given])),
         given=given,

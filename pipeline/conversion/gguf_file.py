@@ -53,18 +53,18 @@ def write(tensors: Mapping[str, Data], config: Mapping[str, Any], source: Source
     for method, key in SIZES.items():
         getattr(writer, f"add_{method}")(config[key])
     writer.add_string("quintet.config", io.canonical_json(config["quintet"]).strip())
-    _add_tokenizer(writer, tokenizers.load(source.model))
-    names = _names(config)
+    add_tokenizer(writer, tokenizers.load(source.model))
+    theirs = names(config)
     for name in sorted(tensors):
         array, kind = tensors[name]
-        writer.add_tensor(names[name], array, raw_dtype=kind)
+        writer.add_tensor(theirs[name], array, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _names(config: Mapping[str, Any]) -> dict[str, str]:
+def names(config: Mapping[str, Any]) -> dict[str, str]:
     """Tensor names of Hugging Face -> of llama.cpp, for all that the model may have."""
     mapped = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, config["num_hidden_layers"])
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "self_attn.q_norm", "self_attn.k_norm"]
@@ -74,10 +74,11 @@ def _names(config: Mapping[str, Any]) -> dict[str, str]:
     return {f"{name}.weight": f"{mapped.get_name(name)}.weight" for name in ours}
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     """As llama.cpp's byte-level BPE, whose ids are the tokenizer's own; characters outside ASCII become merges of their bytes."""
     model = json.loads(tokenizer.backend.to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    ids = tokenizer.backend.get_vocab(with_added_tokens=True)
+    tokens = sorted(ids, key=ids.__getitem__)
     special = {tokenizers.END_OF_TEXT: gguf.TokenType.CONTROL, tokenizers.UNKNOWN: gguf.TokenType.UNKNOWN}
     kinds = [special.get(token, gguf.TokenType.NORMAL) for token in tokens]
     if model["type"] == "WordLevel":
@@ -117,7 +118,7 @@ def load(folder: Path) -> Model:
     """The model that the file describes, its weights dequantized by the package `gguf`."""
     reader = gguf.GGUFReader(folder / WEIGHTS)
     config = _config(reader)
-    ours = {theirs: name for name, theirs in _names(config).items()}
+    ours = {theirs: name for name, theirs in names(config).items()}
     found = {ours[tensor.name]: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     config["tie_word_embeddings"] = "lm_head.weight" not in found
     return weights.module(config, {name: torch.from_numpy(np.array(array, np.float32)) for name, array in found.items()})

@@ -105,19 +105,29 @@ def main(folder: Path, text: str, new_tokens: int) -> None:
     model = Transformer(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     characters = tokenizer["type"] == "WordLevel"
-    written = {id: token for token, id in tokenizer["vocab"].items()}
-    tokens = [tokenizer["vocab"][character] for character in text] if characters else [int(word) for word in text.split()]
+    tokens = read(text, tokenizer) if characters else [int(word) for word in text.split()]
     logits, keys, values = model(np.array([tokens]), model.empty(1), model.empty(1))
     while new_tokens > 0 and len(tokens) < model.config["max_position_embeddings"]:
-        tokens.append(int(logits[0, -1].argmax()))
-        if tokens[-1] == model.config["eos_token_id"]:
+        token = int(logits[0, -1].argmax())
+        if token == model.config["eos_token_id"]:
             break
-        logits, keys, values = model(np.array([tokens[-1:]]), keys, values)
+        tokens.append(token)
         new_tokens -= 1
+        logits, keys, values = model(np.array([[token]]), keys, values)
+    written = {id: letter for letter, id in tokenizer["vocab"].items()}
     print("".join(written[id] for id in tokens) if characters else " ".join(map(str, tokens)))
 
 
+def read(text: str, tokenizer: dict[str, Any]) -> list[int]:
+    """Tokens of a text; a character that the model does not know ends the program, unless there is a token for such."""
+    vocabulary = tokenizer["vocab"]
+    tokens = [vocabulary.get(character, vocabulary.get(tokenizer["unk_token"])) for character in text]
+    if None in tokens:
+        sys.exit(f"{text[tokens.index(None)]!r} is not in the model's alphabet: {''.join(sorted(vocabulary))!r}")
+    return tokens
+
+
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3) or not sys.argv[1]:
         sys.exit(__doc__)
     main(Path(__file__).parent, sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 100)

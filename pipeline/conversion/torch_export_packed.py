@@ -12,8 +12,8 @@ from pipeline.quantization.modules import PackedEmbedding, PackedMatrix
 
 BOUNDS = Bounds(max_logit_difference=1e-3, kl_divergence=1e-6, greedy_equal=0.9)
 WEIGHTS = exported_program.WEIGHTS
-FORM = "dense"
-"""The smallest order of the weights that the kernels have, on every machine: what is written must not depend on where."""
+FORMS = {5: "dense"}
+"""The smallest order of the weights that the kernels have, not the fastest here: what is written must not depend on where."""
 
 load = exported_program.load
 
@@ -25,7 +25,7 @@ def export(module: Model, source: Source, target: Path) -> None:
     embedded = {id(part.weight) for part in packed.modules() if isinstance(part, PackedEmbedding)}
     for part in packed.modules():
         if isinstance(part, PackedMatrix):
-            part.arrange(FORM, "float")
+            part.arrange(FORMS.get(part.levels, part.form), "float")
             _drop(part, "scale", *(() if id(part) in embedded else ("codes",)))
     exported_program.write(packed, source, target)
 

@@ -6,16 +6,18 @@
 Without the import, transformers only warns, and leaves the matrices random.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from pipeline import models
 from pipeline.quantization import storage
 from pipeline.quantization.modules import PackedEmbedding, PackedMatrix, exchange
 
@@ -41,28 +43,44 @@ class TiedHead(nn.Module):
         return self.shared[0].project(x)
 
 
+def _exchange(model: PreTrainedModel, matrices: Mapping[str, PackedMatrix]) -> None:
+    parameters = dict(model.named_parameters())
+    if model.config.tie_word_embeddings:
+        model.set_output_embeddings(nn.Identity())
+    exchange(model, {parameters[name]: matrix for name, matrix in matrices.items()})
+    if model.config.tie_word_embeddings:
+        model.set_output_embeddings(TiedHead(model.get_input_embeddings()))
+        model.all_tied_weights_keys = {}
+
+
 @register_quantizer(storage.METHOD)
 class QuintetQuantizer(HfQuantizer):
-    """Puts packed modules into the empty model, which transformers then fills from the same file."""
+    """Puts packed modules into the empty model; the file's tensors, which transformers loads by name, are unpacked by `storage`."""
 
     requires_calibration = True  # a float model is quantized by the pipeline, not by from_pretrained
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, checkpoint_files: Sequence[str], **_: Any) -> None:
         """Raises `UserError` for files that are damaged or do not fit config.json, naming file and tensor."""
-        _, matrices, _ = storage.read(Path(checkpoint_files[0]).parent)
-        parameters = dict(model.named_parameters())
-        if tied := model.config.tie_word_embeddings:
-            model.set_output_embeddings(nn.Identity())
-        exchange(model, {parameters[name]: matrix for name, matrix in matrices.items()})
-        if tied:
-            model.set_output_embeddings(TiedHead(model.get_input_embeddings()))
-            model.all_tied_weights_keys = {}
+        path = Path(checkpoint_files[0])
+        with torch.device("cpu"):  # transformers makes its empty models elsewhere
+            _, matrices, _ = storage.read(path.parent)
+            self.unpacked = {name: (matrix, matrix.codes, matrix.scale) for name, matrix in matrices.items()}
+            _exchange(model, matrices)
+        tensors = models.read_tensors(path)
+        for name, matrix in matrices.items():  # places of the file's shapes
+            matrix.codes, matrix.scale = tensors[f"{name}.codes"], tensors[f"{name}.scale"]
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
-        for part in model.modules():
-            if isinstance(part, PackedMatrix):
-                part.arrange(part.form, part.activations)
+        for matrix, codes, scale in self.unpacked.values():
+            matrix.codes, matrix.scale = codes, scale
+            matrix.arrange(matrix.form, matrix.activations)
         return model
+
+    def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What save_pretrained writes: the same as the stage `quantize`."""
+        matrices = {name: matrix for name, (matrix, _, _) in self.unpacked.items()}
+        others = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith((".codes", ".scale"))}
+        return storage.tensors_of(matrices, others), {"format": "pt"}
 
     def is_serializable(self) -> bool:
         return True

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pipeline import models, ops
+from pipeline import models
 from pipeline.models.base import Model
 from pipeline.quantization import storage
-from pipeline.quantization.grid import TOP
 from pipeline.quantization.modules import PackedMatrix
 
 
@@ -53,5 +52,4 @@ def module(config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
 
 
 def _matrix(packed: PackedMatrix) -> Matrix:
-    digits = ops.unpack(packed.codes, packed.columns)
-    return Matrix(digits, packed.scale.float().reshape(len(digits), -1), 2 * TOP + 1)
+    return Matrix(packed.digits(), packed.scale.float().reshape(len(packed.scale), -1), packed.levels)
