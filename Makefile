@@ -7,8 +7,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.quintet/dvc
+# Addresses that are not random, where that may be said: ThreadSanitizer cannot run with as many random bits as some kernels take.
+FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 .DEFAULT_GOAL := help
-.PHONY: help install build repro repro-snakemake test lint bench clean
+.PHONY: help install build repro repro-snakemake test test-full lint sanitize sanitizers bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +32,11 @@ repro-snakemake: build ## Run the same with Snakemake on two cores, record it wi
 	dvc commit --force --quiet
 	@python -m pipeline results
 
-test: build lint ## Check the code's form, then run every test
+test: build lint sanitize ## Check the code's form, then run the tests, those of the C++ library under sanitizers
 	pytest -n $(WORKERS)
+
+test-full: build lint sanitize ## The same with the tests that take long or need packages of their own (marker `full`)
+	pytest -n $(WORKERS) -m ""
 
 lint: build ## Check form, types and both graphs' style
 	ruff check .
@@ -39,6 +44,17 @@ lint: build ## Check form, types and both graphs' style
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint 2>&1 | tail -n 1
+
+sanitize: sanitizers .venv/.installed ## Run the C++ tests and the fuzz corpus under AddressSanitizer, UBSan and ThreadSanitizer
+	@cd native && for preset in asan tsan; do \
+		echo "building the C++ tests for $$preset"; cmake --preset $$preset >/dev/null || exit; \
+		cmake --build --preset $$preset -j $(WORKERS) > ../build/$$preset.log || { cat ../build/$$preset.log; exit 1; }; \
+		$(FIXED) ctest --preset $$preset || exit; done
+
+sanitizers:
+	@for name in address undefined thread; do \
+		echo 'int main() {}' | $${CXX:-c++} -fsanitize=$$name -x c++ - -o /dev/null 2>/dev/null || \
+		{ echo "error: $${CXX:-c++} cannot link -fsanitize=$$name: install gcc's sanitizers (Debian: they come with g++)"; exit 1; }; done
 
 bench: build ## Measure what the README states about speed
 	@for name in $$(grep -l __main__ bench/*.py | grep -v /gpu_ | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done

@@ -20,7 +20,7 @@ def dry(workspace: Workspace, *arguments: str) -> str:
 
 def test_make_alone_lists_the_commands(fresh: Workspace):
     listed = fresh.run("make")
-    assert all(f"make {target} " in listed for target in ("repro", "repro-snakemake", "test", "lint", "bench", "build", "clean"))
+    assert all(f"make {target} " in listed for target in ("repro", "repro-snakemake", "test", "test-full", "lint", "sanitize", "bench", "build", "clean"))
 
 
 def test_an_interpreter_that_is_missing_or_old_is_named(fresh: Workspace, tmp_path: Path):
@@ -50,6 +50,18 @@ def test_the_second_time_nothing_is_installed_or_built(fresh: Workspace, tmp_pat
     (workspace.folder / "native/CMakeLists.txt").touch()
     again = dry(workspace, "test")
     assert "--no-build-isolation" in again and "requirements.lock" not in re.sub(r"echo.*", "", again)
+
+
+def test_a_compiler_without_sanitizers_is_an_error(fresh: Workspace):
+    said = fresh.run("make", "sanitize", CXX="compiler-of-nobody", code=2)
+    assert "error: compiler-of-nobody cannot link -fsanitize=address: install" in said
+    assert not (fresh.folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("target, selected", [("test", "pytest -n 2\n"), ("test-full", 'pytest -n 2 -m ""\n')])
+def test_tests_run_under_sanitizers_too(fresh: Workspace, target: str, selected: str):
+    planned = dry(fresh, target, "FIXED=")
+    assert "for preset in asan tsan" in planned and planned.endswith(selected)
 
 
 def test_continuous_integration_is_make_test():
