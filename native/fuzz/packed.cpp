@@ -40,20 +40,14 @@ std::vector<float> activations(const Input& input) {
 
 float scale_of(std::int64_t group) { return group % 2 == 0 ? 0.25f : 0.5f; }
 
-std::vector<float> scales(const Input& input) {
-  std::vector<float> all(index(input.groups * input.rows));
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = scale_of(static_cast<std::int64_t>(i) / input.rows);
-  return all;
-}
-
 float weight(const Input& input, const std::vector<std::int8_t>& digits, std::int64_t row, std::int64_t column) {
   return scale_of(column / (input.columns / input.groups)) * static_cast<float>(digits[index(row * input.columns + column)]);
 }
 
 std::vector<float> product(const Input& input, Form form, const std::vector<std::uint8_t>& tiles, Activations mode) {
   const std::vector<float> x = activations(input);
-  const std::vector<float> scale = scales(input);
-  std::vector<float> y(index(input.tokens * input.rows));
+  std::vector<float> scale(index(input.groups * input.rows)), y(index(input.tokens * input.rows));  // scale[groups, rows]
+  for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = scale_of(static_cast<std::int64_t>(i) / input.rows);
   const quintet::Linear linear{{tiles.data(), form, input.rows, input.columns}, scale.data(), nullptr, input.groups};
   quintet::multiply(linear, x.data(), input.tokens, mode, 1, y.data());
   return y;
@@ -105,7 +99,8 @@ void check_form(const Input& input, Form form, const Fault& fault, const std::ve
 }
 
 void check_lookup(const Input& input, const Fault& fault, const std::vector<std::int8_t>& digits) {
-  const std::vector<float> scale = scales(input);
+  std::vector<float> scale(index(input.rows * input.groups));  // [rows, groups]
+  for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = scale_of(static_cast<std::int64_t>(i) % input.groups);
   for (std::int64_t r = 0; r < input.rows; ++r) {
     const std::int64_t rows[] = {r, input.rows};  // the second is no row
     std::vector<float> values(index(2 * input.columns));
