@@ -103,6 +103,15 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Remove, do not only l
     presets.clean(yes)
 
 
+@app.command(epilog="Examples: python -m pipeline doctor; QUINTET_CPU=avx2 python -m pipeline doctor; python -m pipeline doctor --json")
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False) -> None:
+    """Say what was built, what this machine has, what will be used, and what is missing (exit code 2)."""
+    from pipeline.apps import doctor
+
+    if not doctor.show(as_json):
+        raise typer.Exit(2)
+
+
 @app.command(epilog="Example: python -m pipeline schema")
 def schema() -> None:
     """Write the JSON schema of params.yaml, which Snakemake checks it by."""

@@ -122,6 +122,7 @@ PYBIND11_MODULE(quintet_native, module) {
   using py::arg;
   module.doc() = "Quintet's kernels. Tensors are anything with __dlpack__; results are written into the last argument.";
   module.attr("source_hash") = QUINTET_SOURCE_HASH;
+  module.attr("compiler") = QUINTET_COMPILER;
   module.def("levels", &quintet::level_names, "Names of the levels that this processor can run, the lowest first.");
   module.def("level", [] { return quintet::name_of(quintet::level()); });
   module.def("use_level", &quintet::use_level, arg("level"));
@@ -136,9 +137,11 @@ PYBIND11_MODULE(quintet_native, module) {
   quintet::bind_spiking(module);
 #if defined(QUINTET_WITH_CUDA)
   module.attr("backends") = py::make_tuple("cpu", "cuda");
+  module.attr("cuda_architectures") = QUINTET_CUDA_ARCHITECTURES;
   quintet::bind_cuda(module);
 #else
   module.attr("backends") = py::make_tuple("cpu");
+  module.attr("cuda_architectures") = "";
   module.def("cuda_devices", [] { return py::list(); });
 #endif
 }
