@@ -23,6 +23,7 @@ void prepare_token(const float* x, std::int64_t t, const Prepared<std::int8_t>& 
 
 template <class X, class T>
 void run(const Linear& linear, const T* x, std::int64_t tokens, int threads, T* y) {
+  if (tokens == 0) return;  // `y` may be null, which no offset may be added to
   const auto [rows, columns] = std::pair(linear.weights.rows, linear.weights.columns);
   const Prepared<X> prepared(tokens, Groups(linear));
   parallel(useful(threads, tokens * columns), tokens, [&, width = columns](std::int64_t begin, std::int64_t end) {
