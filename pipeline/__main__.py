@@ -136,6 +136,14 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     ui.serve(port)
 
 
+@app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline study levels shakespeare --folder study")
+def study(context: typer.Context) -> None:
+    """Measure what quantization's steps (`study ptq`) and numbers of levels (`study levels`) are worth."""
+    from pipeline.apps.study import app as studies
+
+    studies(context.args, prog_name="python -m pipeline study")
+
+
 def _pass_on(context: typer.Context) -> None:
     from pipeline.apps.commands import app as seeds
 

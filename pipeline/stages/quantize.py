@@ -25,7 +25,7 @@ CALIBRATION = Training(batch_size=64)
 
 @dataclass
 class Quantized:
-    """What came of a model: its module with all that is no matrix, the matrices, and what they were before."""
+    """What came of a model: a module that computes with what its matrices now stand for, they themselves, and what they were before."""
 
     module: Model
     others: dict[str, Tensor]
@@ -89,6 +89,7 @@ class Quantizer:
             packed, ratios = ptq.quantize(module, *self._calibration(module), levels, s.ptq)
         else:
             packed = quantization.quantize(weights, origin, levels)
+            module.load_state_dict({name: matrix.dense() for name, matrix in packed.items()}, strict=False)
         tokens = 0
         if s.training is not None:
             module.load_state_dict({**module.state_dict(), **weights})

@@ -18,7 +18,7 @@ def run(stage: Stage) -> None:
     device = devices.prepare(block.training.device, block.training.threads)
     dataset = io.read_json(ready / "dataset.json")
     task = tasks.of(ready, dataset, block.training, block.architecture.max_position_embeddings, stage.config.seed)
-    module = models.create(_describe(stage, dataset, block.architecture), stage.config.seed).to(device)
+    module = models.create(describe(block, dataset, ready, stage.training_key), stage.config.seed).to(device)
     store = Store(paths.private() / "state" / stage.state_key)
     stage.events.run(stage.training_key)
     for split, facts in dataset["splits"].items():
@@ -30,13 +30,12 @@ def run(stage: Stage) -> None:
     stage.afterwards.append(store.remove)
 
 
-def _describe(stage: Stage, dataset: dict[str, Any], architecture: Any) -> dict[str, Any]:
-    """The model's config.json."""
-    ours = {"dataset": stage.dataset, "task": dataset["kind"], "training_key": stage.training_key}
+def describe(block: Any, dataset: dict[str, Any], ready: Path, training_key: str) -> dict[str, Any]:
+    """The config.json of a model of params.yaml, whose ready data set and its dataset.json are given."""
+    ours = {"dataset": block.dataset, "task": dataset["kind"], "training_key": training_key}
     codec = {"codec": dataset["codec"]} if "codec" in dataset else {}
-    eos = tokenizers.load(paths.ready(stage.dataset)).eos
-    configuration = models.family(stage.model.family).configuration
-    return dict(configuration(architecture, dataset["vocab_size"], eos, {**ours, **codec}))
+    configuration = models.family(block.family).configuration
+    return dict(configuration(block.architecture, dataset["vocab_size"], tokenizers.load(ready).eos, {**ours, **codec}))
 
 
 def _publish(stage: Stage, trainer: Trainer, ready: Path) -> None:

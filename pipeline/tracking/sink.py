@@ -42,7 +42,7 @@ class Sink:
         new = {name: value for name, value in batch.parameters.items() if name not in self.parameters}
         # MLflow keeps a parameter for ever, so that another value of a later stage can only be a tag
         changed = {f"changed.{name}": value for name, value in batch.parameters.items() if self.parameters.get(name, value) != value}
-        self.store.log(self.run_id, points, new, batch.tags | changed)
+        self.store.log(self.run_id, points, new, self.store.nested(batch.tags | changed))
         self.store.describe(self.run_id, batch)
         for attachment in batch.attachments:
             self._attach(attachment)

@@ -76,6 +76,11 @@ class Store:
             some = slice(i, i + CHUNK)
             self.client.log_batch(run_id, metrics[some], entries[0][some], entries[1][some])
 
+    def nested(self, tags: dict[str, str]) -> dict[str, str]:
+        """The tags, and with them MLflow's own for a run below another, whose training key is the tag `parent_key`."""
+        parent = self.find(tags["parent_key"]) if "parent_key" in tags else None
+        return {**tags, "mlflow.parentRunId": parent.info.run_id} if parent else tags
+
     def attach(self, run_id: str, path: Path, folder: str) -> None:
         """A file or folder as artifact; one of the same name is replaced."""
         log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact

@@ -74,8 +74,6 @@ def test_what_is_written_is_what_was_found(method, source, tmp_path):
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in before.items()), "the float model stays as it is"
     activations = METHODS[method].get("activations", "float")
     loaded = written(result, tmp_path, activations)
-    if method == "mse":  # it leaves the module's own matrices alone
-        result.module.load_state_dict({name: matrix.dense() for name, matrix in result.packed.items()}, strict=False)
     tokens = toy.arithmetic().batch(0).inputs
     with torch.inference_mode():
         torch.testing.assert_close(loaded(tokens)[0], result.module.eval()(tokens)[0], rtol=1e-3, atol=1e-3)

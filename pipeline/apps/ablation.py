@@ -1,0 +1,59 @@
+"""`python -m pipeline study ptq`: quantization without training, each step left out in turn."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import config as configuration
+from pipeline import io, models, paths
+from pipeline.models.base import Model
+from pipeline.schema.quantization import Quantization
+from pipeline.schema.training import Training
+from pipeline.stages.quantize import Quantizer
+from pipeline.training import tasks
+from pipeline.training.checkpoints import Store
+
+STEPS = ("rotation", "match", "search", "feedback", "order", "descent", "refit")
+COLUMNS = ("steps", "loss", "above float", "output SNR, dB")
+
+
+def run(name: str, tokens: int) -> None:
+    """Print the table; raises `UserError` for an unknown model and one that is not trained."""
+    config = configuration.load()
+    if name not in config.models:
+        raise configuration.unknown_target("model", name, sorted(config.models))
+    torch.set_num_threads(1)
+    block, ready = config.models[name], paths.ready(config.models[name].dataset)
+    module = models.load(paths.model(name))
+    task = tasks.of(ready, io.read_json(ready / "dataset.json"), Training(), module.context, config.seed)
+
+    def loss(model: Model) -> float:
+        return task.evaluate(model.eval(), "validation", tokens or None)["loss"]
+
+    base = loss(module)
+    table = Table(title=f"{name}: float loss {base:.4f} nats", title_justify="left", box=SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "steps" else "right")
+    for title, settings in variants(block.quantization):
+        unused = Store(paths.private() / "state" / "ablation")  # nothing is trained
+        result = Quantizer(settings, ready, config.seed, unused, None, title).run(module, str(paths.model(name)))
+        ratios = [ratio for ratio in result.ratios.values() if ratio is not None]
+        snr = f"{sum(ratios) / len(ratios):.2f}" if ratios else ""
+        cost = loss(result.module)
+        table.add_row(title, f"{cost:.4f}", f"{cost - base:+.4f}", snr)
+    Console(highlight=False).print(table)
+
+
+def variants(block: Quantization) -> Iterator[tuple[str, Any]]:
+    """Titles and settings: all steps, all but one, and none at all."""
+    plain = {"training": None, "final_steps": 0, "activations": "float"}
+    full = block.ptq.model_copy(update=dict.fromkeys(STEPS, True))
+    yield "all", block.model_copy(update={**plain, "method": "ptq", "ptq": full})
+    for step in STEPS:
+        yield f"without {step}", block.model_copy(update={**plain, "method": "ptq", "ptq": full.model_copy(update={step: False})})
+    none = full.model_copy(update=dict.fromkeys(STEPS, False))
+    yield "none (least squared error)", block.model_copy(update={**plain, "method": "ptq", "ptq": none})
