@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pipeline import ops
+from pipeline.ops.reference import per_group
 
 
 class PackedMatrix(nn.Module):
-    """A matrix of R x K weights of few levels: `codes` uint8 [R, P] (see `pipeline.ops.reference`) and `scale` [R] (see `grid.stored`)."""
+    """R x K weights of few levels: `codes` uint8 [R, P] (`pipeline.ops.reference`) and `scale` [R] or [R, G] (`grid.stored`)."""
 
     codes: Tensor
     scale: Tensor
@@ -27,7 +28,8 @@ class PackedMatrix(nn.Module):
         """Put the weights in the kernels' order, from which products are computed; `activations` is "float" or "int8" (`ops.linear`)."""
         self.form, self.activations = form, activations
         self.register_buffer("tiles", ops.tile(self.codes, self.columns, form, self.levels), persistent=False)
-        self.register_buffer("row_scale", self.scale.float(), persistent=False)
+        scale = self.scale.float().t().contiguous().t()  # groups in the order that `ops.linear` likes best
+        self.register_buffer("row_scale", scale, persistent=False)
 
     def multiply(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [..., K] times the transposed matrix, plus bias: [..., R]."""
@@ -39,7 +41,9 @@ class PackedMatrix(nn.Module):
 
     def dense(self) -> Tensor:
         """The float32 matrix [R, K] that it stands for."""
-        return self.digits().float() * self.scale.float()[:, None]
+        scale_RG = per_group(self.scale.float())
+        rows, groups = scale_RG.shape
+        return (self.digits().view(rows, groups, self.columns // groups) * scale_RG[..., None]).view(rows, self.columns)
 
     def digits(self) -> Tensor:
         """The digits int8 [R, K]."""

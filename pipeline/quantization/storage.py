@@ -1,12 +1,13 @@
 """The quantized model directory: a float one in which each quantized matrix NAME became NAME.codes and NAME.scale, both uint8.
 
 NAME.codes [P] is the whole matrix [R, K], row after row, packed like one row of R K digits (`pipeline.ops.reference`): no row ends in
-padding. NAME.scale [R] says how many steps (`grid.stored`) each row's scale lies below the largest; 255 stands for the scale 0. config.json
-has the rest under `quantization_config`, so that the file can be read without knowing the model: the number of levels, and for each matrix
-its shape, its largest scale and its own number of levels where that is another. Version 1 of the format had 5 levels, codes [R, P] packed
-row by row, and scales in bfloat16.
+padding. NAME.scale [R], or [R, G] for groups of K / G columns, says how many steps (`grid.stored`) a scale lies below the largest; 255
+stands for the scale 0. config.json has the rest under `quantization_config`, so that the file can be read without knowing the model: the
+number of levels, and for each matrix its shape, its largest scale, and its groups and own number of levels if it has them. Version 1 of the
+format had 5 levels, codes [R, P] packed row by row, and scales in bfloat16.
 """
 
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +29,13 @@ ZERO = 255
 
 
 class Entry(NamedTuple):
-    """What config.json says about a matrix [R, K]; `largest_scale` is None in version 1."""
+    """What config.json says about a matrix [R, K]; `largest_scale` is None in version 1, `groups` where a row has one scale."""
 
     rows: int
     columns: int
     levels: int
     largest_scale: float | None
+    groups: int | None
 
 
 def describe(matrices: Mapping[str, PackedMatrix]) -> dict[str, Any]:
@@ -43,7 +45,8 @@ def describe(matrices: Mapping[str, PackedMatrix]) -> dict[str, Any]:
     for name, matrix in matrices.items():
         largest = matrix.scale.float().max().item() if matrix.scale.numel() else 0.0
         own = {} if matrix.levels == usual else {"levels": matrix.levels}
-        entries[name] = {"shape": [len(matrix.codes), matrix.columns], "largest_scale": largest, **own}
+        groups = {} if matrix.scale.dim() == 1 else {"groups": matrix.scale.shape[1]}
+        entries[name] = {"shape": [len(matrix.codes), matrix.columns], "largest_scale": largest, **own, **groups}
     return {"quant_method": METHOD, "version": VERSION, "levels": usual, "matrices": entries}
 
 
@@ -84,9 +87,8 @@ def _entries(section: Any, path: Path) -> dict[str, Entry]:
 
 
 def _entry(entry: Any, levels: Any, version: int, where: str) -> Entry:
-    shape, largest, own = (
-        (entry.get(key) for key in ("shape", "largest_scale", "levels")) if isinstance(entry, dict) else (entry, None, None)
-    )
+    known = entry if isinstance(entry, dict) else {"shape": entry}
+    shape, largest, own, groups = (known.get(key) for key in ("shape", "largest_scale", "levels", "groups"))
     if not (isinstance(shape, list) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)):
         raise UserError(f"{where} is {shape!r}, not [rows, columns]: {AGAIN}")
     levels = levels if own is None else own
@@ -94,21 +96,25 @@ def _entry(entry: Any, levels: Any, version: int, where: str) -> Entry:
         raise UserError(f"{where} has {levels!r} levels, not one of {', '.join(map(str, CODES))}: {AGAIN}")
     if version > 1 and not _is_stored(largest):
         raise UserError(f"{where} has the largest scale {largest!r}, which is none that a file holds: {AGAIN}")
-    return Entry(*shape, levels, largest)
+    if groups is not None and (type(groups) is not int or groups < 1 or shape[1] % groups):
+        raise UserError(f"{where} has {groups!r} groups, which do not divide its {shape[1]} columns: {AGAIN}")
+    return Entry(*shape, levels, largest, groups)
 
 
 def _is_stored(scale: Any) -> bool:
-    tensor = torch.tensor([scale if isinstance(scale, float) else torch.nan], dtype=torch.float64)
-    return bool((tensor >= 0).all() and tensor.isfinite().all()) and grid.stored(tensor).item() == scale
+    """Whether a file may name it as the largest scale. On the CPU, also where transformers has another default device."""
+    if not isinstance(scale, float) or not 0 <= scale < math.inf:
+        return False
+    return grid.stored(torch.tensor([scale], device="cpu")).item() == scale
 
 
 def _matrix(tensors: dict[str, Tensor], name: str, entry: Entry, path: Path) -> PackedMatrix:
     """Take a matrix's codes and scales out of `tensors`, checked."""
-    rows, columns, levels, largest = entry
+    rows, columns, levels, largest, groups = entry
     one_row = largest is not None
     shape = [ops.bytes_in_row(rows * columns, levels)] if one_row else [rows, ops.bytes_in_row(columns, levels)]
     codes = _take(tensors, f"{name}.codes", torch.uint8, shape, path)
-    scale = _take(tensors, f"{name}.scale", torch.uint8 if one_row else grid.SCALE_TYPE, [rows], path)
+    scale = _take(tensors, f"{name}.scale", torch.uint8 if one_row else grid.SCALE_TYPE, [rows, *([groups] if groups else [])], path)
     try:
         if largest is not None:
             digits = ops.unpack(codes[None], rows * columns, levels).view(rows, columns)
@@ -130,17 +136,17 @@ def _take(tensors: dict[str, Tensor], name: str, dtype: torch.dtype, shape: list
     return tensor
 
 
-def _steps_below(scale_R: Tensor) -> Tensor:
-    """Steps uint8 [R] of scales below the largest; `ValueError` for what `grid.stored` would change."""
-    if not torch.equal(grid.stored(scale_R), scale_R.float()):
+def _steps_below(scale: Tensor) -> Tensor:
+    """Steps uint8 of scales below the largest; `ValueError` for what `grid.stored` would change."""
+    if not torch.equal(grid.stored(scale), scale.float()):
         raise ValueError("scale must hold numbers that grid.stored leaves as they are")
-    steps = grid.step_numbers(scale_R)
+    steps = grid.step_numbers(scale)
     top = steps.max() if steps.numel() else 0
-    return torch.where(scale_R > 0, top - steps, ZERO).to(torch.uint8)
+    return torch.where(scale > 0, top - steps, ZERO).to(torch.uint8)
 
 
-def _scales(below_R: Tensor, largest: float) -> Tensor:
+def _scales(below: Tensor, largest: float) -> Tensor:
     """The way back; a number of steps that leads below the smallest scale gives 0."""
-    top = grid.step_numbers(torch.tensor(largest))
-    steps = (top - below_R.to(torch.int32)).clamp_min(0)
-    return grid.scales_of(torch.where(below_R == ZERO, 0, steps)).to(grid.SCALE_TYPE)
+    top = grid.step_numbers(torch.tensor(largest, device="cpu"))
+    steps = (top - below.to(torch.int32)).clamp_min(0)
+    return grid.scales_of(torch.where(below == ZERO, 0, steps)).to(grid.SCALE_TYPE)

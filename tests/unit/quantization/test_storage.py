@@ -85,6 +85,26 @@ def test_the_first_version_still_loads(tmp_path):
             storage.read(tmp_path)
 
 
+def test_scales_of_groups(tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    digits = torch.randint(-2, 3, (6, 12), dtype=torch.int8, generator=generator)
+    scale = grid.stored(torch.rand(6, 3, generator=generator))
+    matrix = PackedMatrix(ops.pack(digits), scale.to(grid.SCALE_TYPE), 12)
+    assert torch.equal(matrix.dense(), digits * scale.repeat_interleave(4, 1))
+    section = write(tmp_path, {"a": matrix})
+    assert section["matrices"]["a"]["groups"] == 3
+    found = storage.read(tmp_path)[1]["a"]
+    assert same(found, matrix) and found.nbytes == 72 / 3 * 7 / 8 + 18
+    found.arrange("nibble", "float")
+    x = torch.randn(4, 12, generator=generator)
+    torch.testing.assert_close(found.multiply(x), x @ matrix.dense().T)
+    torch.testing.assert_close(found.rows(torch.tensor([5, 0])), matrix.dense()[[5, 0]])
+    section["matrices"]["a"]["groups"] = 5
+    (tmp_path / "config.json").write_text(json.dumps({"quintet": {"family": "any"}, "quantization_config": section}))
+    with pytest.raises(UserError, match=r"\['a'\] has 5 groups, which do not divide its 12 columns"):
+        storage.read(tmp_path)
+
+
 def test_scales_that_no_file_holds_are_a_programmers_error():
     matrix = matrix_of(2, 3)
     matrix.scale.copy_(torch.tensor([0.3, 0.4]))
