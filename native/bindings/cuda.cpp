@@ -7,6 +7,7 @@ namespace quintet {
 
 void bind_cuda(py::module_& module);
 void bind_cuda_recurrent(py::module_& module);
+void bind_cuda_linear(py::module_& module);
 
 void bind_cuda(py::module_& module) {
   py::class_<Place>(module, "Place").def(py::init<int, std::uintptr_t>(), py::arg("device"), py::arg("stream"));
@@ -19,6 +20,7 @@ void bind_cuda(py::module_& module) {
     return found;
   });
   bind_cuda_recurrent(module);
+  bind_cuda_linear(module);
 }
 
 }  // namespace quintet

@@ -27,6 +27,11 @@ struct TypeOf<std::uint8_t> {
   static constexpr const char* name = "uint8";
 };
 template <>
+struct TypeOf<std::int32_t> {
+  static constexpr dlpack::DataType dtype{dlpack::kInt, 32, 1};
+  static constexpr const char* name = "int32";
+};
+template <>
 struct TypeOf<std::int64_t> {
   static constexpr dlpack::DataType dtype{dlpack::kInt, 64, 1};
   static constexpr const char* name = "int64";

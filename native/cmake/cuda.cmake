@@ -30,5 +30,5 @@ function(quintet_cuda_library name)
   # No contraction: int8 products give the CPU's bytes, and a kernel that wants a fused multiply-add says fmaf.
   list(JOIN warnings "," host_warnings)
   list(JOIN paths "," host_paths)
-  target_compile_options(${name} PRIVATE --fmad=false --Werror=all-warnings "-Xcompiler=${host_warnings},${host_paths}")
+  target_compile_options(${name} PRIVATE --fmad=false --expt-relaxed-constexpr --Werror=all-warnings "-Xcompiler=${host_warnings},${host_paths}")
 endfunction()

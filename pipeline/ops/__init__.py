@@ -1,5 +1,6 @@
 """Fast operations: schema and shape rule for `torch.library`, a definition in plain torch (`reference`), a native kernel."""
 
+from pipeline.ops import cuda_linear as _cuda_linear  # noqa: F401  (registers its operations)
 from pipeline.ops import cuda_recurrent as _cuda_recurrent  # noqa: F401  (registers its operations)
 from pipeline.ops.convolution import conv2d
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile

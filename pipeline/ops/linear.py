@@ -14,15 +14,20 @@ from pipeline.ops import native
 from pipeline.ops.packing import rows_of
 from pipeline.ops.reference import per_group
 
+WARP = "warp"
+"""The form of CUDA devices (native/include/quintet/cuda/linear.hpp): pieces of 32 rows x 96 columns, 896 bytes each."""
 CACHE_BYTES = 16 << 20
 """Half of a large last-level cache: weights that take no more as nibbles are not read from main memory each time."""
 
 
-def best_form(weights: int, levels: int = 5) -> str:
-    """The fastest form here for a matrix in a model of so many weights.
+def best_form(weights: int, levels: int = 5, device: str = "cpu") -> str:
+    """The fastest form on a device ("cpu" or "cuda") of this machine for a matrix in a model of so many weights.
 
-    "dense" (7/3 bits each, 5 levels only), "nibble" (4 bits each, up to 15 levels, but less to decode) or "byte" (8 bits each, any).
+    "dense" (7/3 bits each, 5 levels only), "nibble" (4 bits each, up to 15 levels, but less to decode) or "byte" (8 bits each, any); on a
+    CUDA device "warp" (7/3 bits each, 5 levels only).
     """
+    if device == "cuda":
+        return WARP
     if levels > 15:
         return "byte"
     return "dense" if levels == 5 and native.module().level() == "avx512" and weights // 2 > CACHE_BYTES else "nibble"
@@ -56,47 +61,58 @@ def embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, level
     return torch.ops.quintet.embedding(tokens, packed, scale, columns, levels)
 
 
-def _tile_shape(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
-    return packed.new_empty(native.module().tiled_bytes(form, rows_of(packed, "packed"), columns), dtype=torch.uint8)
+def tile_shape(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
+    """What `tile` returns, without its content."""
+    rows = rows_of(packed, "packed")
+    size = -(-rows // 32) * -(-columns // 96) * 896 if form == WARP else native.module().tiled_bytes(form, rows, columns)
+    return packed.new_empty(size, dtype=torch.uint8)
 
 
 def _tile(packed: Tensor, columns: int, form: str, levels: int = 5) -> Tensor:
-    tiles = _tile_shape(packed, columns, form)
+    tiles = tile_shape(packed, columns, form)
     native.call("tile", packed, columns, form, levels, tiles)
     return tiles
 
 
-def _untile_shape(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
+def untile_shape(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
+    """What `untile` returns, without its content."""
     return tiles.new_empty(rows, columns, dtype=torch.int8)
 
 
 def _untile(tiles: Tensor, rows: int, columns: int, form: str) -> Tensor:
-    digits = _untile_shape(tiles, rows, columns, form)
+    digits = untile_shape(tiles, rows, columns, form)
     native.call("untile", tiles, form, digits)
     return digits
 
 
-def _linear_shape(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
+def linear_shape(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
+    """What `linear` returns, without its content."""
     return x.new_empty(*x.shape[:-1], scale.shape[0])
 
 
 def _linear(x: Tensor, tiles: Tensor, scale: Tensor, bias: Tensor | None, form: str, activations: str) -> Tensor:
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() == 0:
-        raise ValueError(f"x must be float32 or bfloat16 of at least 1 dimension, not {x.dtype} {list(x.shape)}")
-    y = _linear_shape(x, tiles, scale, bias, form, activations)
-    tokens = math.prod(x.shape[:-1])
-    x_TK, y_TR = x.reshape(tokens, x.shape[-1]), y.view(tokens, scale.shape[0])
-    name = "linear_float32" if x.dtype == torch.float32 else "linear_bfloat16"
+    y = linear_shape(x, tiles, scale, bias, form, activations)
+    name, x_TK, y_TR = flat(x, y)
     native.call(name, x_TK, tiles, form, per_group(scale).T, bias, activations, torch.get_num_threads(), y_TR)
     return y
 
 
-def _embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
+def flat(x: Tensor, y: Tensor) -> tuple[str, Tensor, Tensor]:
+    """The kernel for x's type, and x and y as matrices of tokens."""
+    if x.dtype not in (torch.float32, torch.bfloat16) or x.dim() == 0:
+        raise ValueError(f"x must be float32 or bfloat16 of at least 1 dimension, not {x.dtype} {list(x.shape)}")
+    tokens = math.prod(x.shape[:-1])
+    name = "linear_float32" if x.dtype == torch.float32 else "linear_bfloat16"
+    return name, x.reshape(tokens, x.shape[-1]), y.view(tokens, y.shape[-1])
+
+
+def embedding_shape(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
+    """What `embedding` returns, without its content."""
     return scale.new_empty(*tokens.shape, columns)
 
 
 def _embedding(tokens: Tensor, packed: Tensor, scale: Tensor, columns: int, levels: int = 5) -> Tensor:
-    rows = _embedding_shape(tokens, packed, scale, columns)
+    rows = embedding_shape(tokens, packed, scale, columns)
     native.call("lookup", tokens.flatten(), packed, per_group(scale), levels, rows.view(tokens.numel(), columns))
     return rows
 
@@ -122,15 +138,15 @@ def dense(tiles: Tensor, scale: Tensor, columns: int, form: str) -> Tensor:
 
 
 torch.library.define("quintet::tile", "(Tensor packed, int columns, str form, int levels=5) -> Tensor")
-torch.library.register_fake("quintet::tile", _tile_shape)
+torch.library.register_fake("quintet::tile", tile_shape)
 torch.library.impl("quintet::tile", "CPU", _tile)
 torch.library.define("quintet::untile", "(Tensor tiles, int rows, int columns, str form) -> Tensor")
-torch.library.register_fake("quintet::untile", _untile_shape)
+torch.library.register_fake("quintet::untile", untile_shape)
 torch.library.impl("quintet::untile", "CPU", _untile)
 torch.library.define("quintet::linear", "(Tensor x, Tensor tiles, Tensor scale, Tensor? bias, str form, str activations) -> Tensor")
-torch.library.register_fake("quintet::linear", _linear_shape)
+torch.library.register_fake("quintet::linear", linear_shape)
 torch.library.impl("quintet::linear", "CPU", _linear)
 torch.library.register_autograd("quintet::linear", _backward, setup_context=_setup)
 torch.library.define("quintet::embedding", "(Tensor tokens, Tensor packed, Tensor scale, int columns, int levels=5) -> Tensor")
-torch.library.register_fake("quintet::embedding", _embedding_shape)
+torch.library.register_fake("quintet::embedding", embedding_shape)
 torch.library.impl("quintet::embedding", "CPU", _embedding)

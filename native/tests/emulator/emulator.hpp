@@ -137,6 +137,9 @@ inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 int __dp4a(int a, int b, int c);
 unsigned __dp4a(unsigned a, unsigned b, unsigned c);
 unsigned __byte_perm(unsigned a, unsigned b, unsigned selector);
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits) {
+  return static_cast<unsigned>((std::uint64_t{high} << 32 | low) >> (bits & 31));
+}
 
 inline float __uint_as_float(unsigned x) { float y; std::memcpy(&y, &x, sizeof y); return y; }
 inline float __int_as_float(int x) { float y; std::memcpy(&y, &x, sizeof y); return y; }
