@@ -149,6 +149,7 @@ __global__ void __launch_bounds__(kThreads) product_kernel(Product<T> p) {
       add_products(a, words + t * stride + piece * kPieceCodes + 8 * (lane % 4), token + t < p.tokens, sums[tile]);
     }
   }
+#pragma unroll
   for (int tile = 0; tile < Tiles; ++tile) {
     finish_tile(p, sums[tile], scales + kTile * tile, std::int64_t{blockIdx.x} * kPieceRows, token + kTile * tile, reinterpret_cast<int*>(table));
   }
