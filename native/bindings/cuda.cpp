@@ -6,6 +6,7 @@
 namespace quintet {
 
 void bind_cuda(py::module_& module);
+void bind_cuda_spiking(py::module_& module);
 void bind_cuda_recurrent(py::module_& module);
 void bind_cuda_linear(py::module_& module);
 
@@ -19,6 +20,7 @@ void bind_cuda(py::module_& module) {
     }
     return found;
   });
+  bind_cuda_spiking(module);
   bind_cuda_recurrent(module);
   bind_cuda_linear(module);
 }

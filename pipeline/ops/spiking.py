@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.ops import native
+from pipeline.ops import cuda_spiking, native
 
 _INPUTS = (
     "Tensor weight, Tensor places, Tensor alpha, Tensor theta, Tensor beta, Tensor state, Tensor drive, "
@@ -25,9 +25,9 @@ Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 RESETS = ("subtract", "zero")
 
 
-def silent_state(streams: int, neurons: int) -> Tensor:
+def silent_state(streams: int, neurons: int, device: torch.device | str | None = None) -> Tensor:
     """The state [5, B, N] of neurons at rest that never fired: voltage, adaptation, spike, trace, steps since the last spike."""
-    state = torch.zeros(5, streams, neurons)
+    state = torch.zeros(5, streams, neurons, device=device)
     state[4] = 1e6
     return state
 
@@ -53,6 +53,8 @@ def spiking_run(
     column), block k from the neurons M places[k, 0] ... to M places[k, 1] ...; places int64 [K, 2]. alpha (decay), theta (threshold), beta
     (of the adaptation) are [N]; rho and kappa the decays of adaptation and trace; `height` that of the surrogate derivative. A neuron is
     silent for `refractory` steps after a spike; it is reset by its threshold ("subtract") or to "zero". All float32, weights finite.
+    Modules of unlike sizes are ranges of the N neurons, each padded to whole blocks: a projection from one to another is the rectangle of
+    blocks between their ranges, and a padded neuron without drive and weights never fires.
     `ValueError` that names the argument for a wrong type, size, device or number.
     """
     if reset not in RESETS:
@@ -117,6 +119,20 @@ def _forward(*inputs: Any) -> Outputs:
 def _backward(*inputs: Any) -> Outputs:
     gradients = _gradients(*inputs)
     native.call("spiking_backward", *_dense(*inputs[:7]), _numbers(*inputs[7:10]), *_dense(*inputs[11:]), *gradients)
+    return gradients
+
+
+@torch.library.impl("quintet::spiking", "CUDA")
+def _forward_cuda(*inputs: Any) -> Outputs:
+    outputs = _outputs(*inputs)
+    cuda_spiking.forward(_dense(*inputs[:7]), _numbers(*inputs[7:10]), inputs[10], outputs)
+    return outputs
+
+
+@torch.library.impl("quintet::spiking_backward", "CUDA")
+def _backward_cuda(*inputs: Any) -> Outputs:
+    gradients = _gradients(*inputs)
+    cuda_spiking.backward(_dense(*inputs[:7]), _numbers(*inputs[7:10]), _dense(*inputs[11:]), gradients)
     return gradients
 
 

@@ -99,6 +99,27 @@ def test_neurons_at_rest_are_silent_and_refractory_ones_wait():
     assert spikes[0, :, 0].tolist() == [1, 0, 0, 0] * 3
 
 
+def test_modules_of_unlike_sizes_are_joined_by_rectangles_of_blocks():
+    """A has 40 neurons, B 20, in blocks of 16: A fills blocks 0 to 2, B blocks 3 and 4, and only A projects to B."""
+    random = torch.Generator().manual_seed(0)
+    rectangle = torch.zeros(48, 32)
+    rectangle[:40, :20] = torch.randn(40, 20, generator=random)
+    weight = rectangle.reshape(3, 16, 2, 16).transpose(1, 2).reshape(6, 16, 16).requires_grad_()
+    places = torch.cartesian_prod(torch.arange(3), torch.arange(3, 5))
+    drive = torch.zeros(2, 6, 80)
+    drive[:, :, :40] = 3 * torch.rand(2, 6, 40, generator=random)
+    one = torch.ones(80)
+    spikes, last = spiking_run(drive, weight, places, 0.5 * one, one, 0 * one, silent_state(2, 80))
+    from_a, into_b = spikes[:, :-1, :40].detach(), torch.zeros(2, 20)
+    for t in range(5):
+        v = into_b = 0.5 * (into_b - (into_b > 1).float()) + from_a[:, t] @ rectangle[:40, :20]
+        assert torch.equal(spikes[:, t + 1, 48:68], (v > 1).float())
+    torch.testing.assert_close(last[0, :, 48:68], into_b)
+    assert not spikes[..., 40:48].any() and not spikes[..., 68:].any()
+    (gradient,) = torch.autograd.grad(last[0, :, 48:68].sum(), weight)
+    assert gradient.reshape(3, 2, 16, 16).transpose(1, 2).reshape(48, 32)[:40, :20].any()
+
+
 def test_inputs_may_lie_anyhow_and_streams_be_none():
     tensors = problem(6, 4, 32, 16, 3)
     lying = [x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() > 1 else x.repeat_interleave(2)[::2] for x in tensors]
