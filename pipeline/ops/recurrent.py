@@ -1,5 +1,6 @@
 """RealNet's recurrent run, h' = gain RMSNorm(dropout(act(h W + b + I_t))), forward and backward in one native call each.
 
+Here on the CPU, in `cuda_recurrent` on CUDA, where the host waits for the device only to check `places` and for a `seed` that lies there.
 `reference_recurrent.recurrent_run` is the definition.
 Shapes: B rows, N neurons, S frames of input, I neurons that receive it, C collected states.
 """

@@ -81,7 +81,7 @@ class Backward {
     const std::int64_t frame = frame_at(run_, t);
     float* to = memory_.staged + thread_.reads() * length;
     const float *by_v = products(t, 0), *by_d = products(t, 1);
-#pragma unroll 4
+#pragma unroll 2
     for (int k = thread_.reads_from(); k < length; k += Thread<kColumns>::kReadsStep) {
       float4 e = zeros();
       if (b < end) {
