@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.apps import sync
 from pipeline.errors import UserError
+from pipeline.tracking import open_log
 from tests.unit.tracking.conftest import DIGESTS, evaluate, loss, train
 
 
@@ -161,3 +162,14 @@ def test_temporary_experiment_folders_use_the_repository_s_store(project, monkey
     sync.replay()
     assert (project / "mlflow.db").exists() and list(project.glob(".quintet/events/*.jsonl"))
     assert list(project.glob("mlartifacts/*/artifacts/metrics/train.json"))
+
+
+def test_a_run_with_a_parent_key_lies_below_it(project):
+    for key, tags in (("aaaa1111", {"mlflow.runName": "all"}), ("bbbb2222", {"parent_key": "aaaa1111", "mlflow.runName": "one of them"})):
+        with open_log("study", "shakespeare", {}) as log:
+            log.run(key)
+            log.tags(tags)
+    sync.replay()
+    above, below = runs()
+    assert (above.info.run_name, below.info.run_name) == ("all", "one of them")
+    assert below.data.tags["mlflow.parentRunId"] == above.info.run_id and "mlflow.parentRunId" not in above.data.tags
