@@ -260,3 +260,10 @@ def test_level_from_the_environment():
 
     assert run("scalar").stdout == "scalar\n"
     assert "UserError: QUINTET_CPU is 'sse', but this machine's levels are scalar" in run("sse").stderr
+
+
+def test_the_form_of_another_device_is_refused():
+    c = case(40, 100, 2)
+    assert ops.best_form(4000, device="cuda") == "warp"
+    with pytest.raises(ValueError, match=r"form must be .*, not 'warp'"):
+        ops.linear(c.x, torch.zeros(2 * 2 * 896, dtype=torch.uint8), c.scale, None, "warp", "int8")
