@@ -3,8 +3,8 @@
     table float32 [L^n, n] --Gather(codes uint8 [R, C])--> [R, C, n] --Reshape, Slice--> digits [R, K] --Mul(scale [R, 1])--> matrix [R, K]
 
 Standard operators only. A byte holds n digits of L levels (`digits`): 2.67 bits a weight at five levels. As onnxruntime folds constants
-when it opens a file, it computes the matrices once, and then runs as fast and in as much memory as with floats; with
-`disabled_optimizers=["ConstantFolding"]` it keeps the bytes, and decodes them again in each run.
+when it opens a file, it computes the matrices once and goes on with floats; with `disabled_optimizers=["ConstantFolding"]` it keeps the
+bytes, and decodes them again in each run.
 """
 
 from collections.abc import Mapping
