@@ -57,7 +57,7 @@ sanitizers:
 		{ echo "error: $${CXX:-c++} cannot link -fsanitize=$$name: install gcc's sanitizers (Debian: they come with g++)"; exit 1; }; done
 
 bench: build ## Measure what the README states about speed
-	@for name in $$(grep -l __main__ bench/*.py | grep -v /gpu_ | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done
+	@for name in $$(grep -l __main__ bench/*.py | grep -v -e /gpu_ -e /llama | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done
 
 clean: ## Remove what building and checking left behind (results stay: see `python -m pipeline clean`)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .venv/.built

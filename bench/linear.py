@@ -1,8 +1,9 @@
 """The 5-level linear operation against its limits and its peers: `python -m bench.linear` (see --help for sizes and threads).
 
 Each call takes the next of enough copies of its matrix that all come from main memory (224 MB), and all contestants take turns. Limits: a
-plain read of the same bytes for one token, and 8-bit dot products in registers for a batch. Peers: torch's float32, bfloat16, dynamic int8
-and int4 (group 128) products. CPU time of the calling thread, which with more threads waits for the others busily.
+plain read of the same bytes for one token, and 8-bit dot products in registers for a batch. Peers: torch's float32, bfloat16, dynamic int8,
+int8 (bfloat16 activations) and int4 (a scale for 128) products. CPU time of the calling thread, which with more threads waits for the
+others busily.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from pipeline.ops import native
 POOL = 224_000_000
 """Bytes of copies of each matrix: more than any cache."""
 READ = "plain read of the dense bytes"
+GROUP = 128
+"""Inputs that share a scale, as in torch's int4."""
 Call = Callable[[], object]
 
 
@@ -48,18 +51,22 @@ def copies(tensor: Tensor) -> "itertools.cycle[Tensor]":
     return itertools.cycle([tensor.clone() for _ in range(max(1, POOL // tensor.nbytes))])
 
 
+def pool_of_tiles(packed: Tensor, columns: int, form: str) -> "itertools.cycle[Tensor]":
+    """Endlessly the next of enough copies of tiles, in memory with the pages that `tile` asks for."""
+    first = ops.tile(packed, columns, form)
+    return itertools.cycle([first, *(ops.tile(packed, columns, form) for _ in range(POOL // first.nbytes))])
+
+
 def ours(packed: Tensor, x: Tensor, scale: Tensor) -> dict[str, Call]:
     """The kernels of this machine's level, by form and mode."""
     forms = ["nibble", "dense"] if native.module().level() == "avx512" else ["nibble"]
     calls: dict[str, Call] = {}
     for form in forms:
-        tiles = ops.tile(packed, x.shape[1], form)
-        pool = [torch.empty_like(tiles) for _ in range(max(1, POOL // tiles.nbytes))]
-        for copy in pool:
-            native.call("tile", packed, x.shape[1], form, copy)  # into memory with the pages that `tile` asks for
+        pool = pool_of_tiles(packed, x.shape[1], form)
         for activations in ("int8", "float"):
-            each = itertools.cycle(pool)
-            calls[f"ours, {form}, {activations}"] = lambda f=form, a=activations, e=each: ops.linear(x, next(e), scale, None, f, a)
+            calls[f"ours, {form}, {activations}"] = lambda f=form, a=activations, e=pool: ops.linear(x, next(e), scale, None, f, a)
+        scales = torch.rand(x.shape[1] // GROUP, scale.shape[0]).T
+        calls[f"ours, {form}, int8, group {GROUP}"] = lambda f=form, e=pool, s=scales: ops.linear(x, next(e), s, None, f, "int8")
     return calls
 
 
@@ -71,13 +78,15 @@ def peers(weight: Tensor, x: Tensor) -> dict[str, Call]:
     quantized = torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
     int8 = itertools.cycle([torch.ops.quantized.linear_prepack(quantized, None) for _ in range(max(1, POOL // weight.numel()))])
     nibbles = torch.randint(0, 16, (rows, columns), dtype=torch.int32)
+    bytes8, scales16 = copies(torch.ones_like(weight, dtype=torch.int8)), torch.ones(rows, dtype=torch.bfloat16)
     int4 = copies(torch.ops.aten._convert_weight_to_int4pack_for_cpu(nibbles, 1))
-    groups = torch.ones(columns // 128, rows, 2, dtype=torch.bfloat16)
+    groups = torch.ones(columns // GROUP, rows, 2, dtype=torch.bfloat16)
     return {
         "torch float32": lambda: F.linear(x, next(floats)),
         "torch bfloat16": lambda: F.linear(x16, next(halves)),
         "torch dynamic int8": lambda: torch.ops.quantized.linear_dynamic(x, next(int8)),
-        "torch int4, bfloat16": lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(x16, next(int4), 128, groups),
+        "torch int8, bfloat16": lambda: torch.ops.aten._weight_int8pack_mm(x16, next(bytes8), scales16),
+        "torch int4, bfloat16": lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(x16, next(int4), GROUP, groups),
     }
 
 
