@@ -1,7 +1,7 @@
 """The 5-level linear operation on a CUDA device against its limit and its peers: `python -m bench.gpu_linear`.
 
 Each contestant has enough copies of its matrix that none is still in the cache when its turn comes again, and computes with all of them in
-one CUDA graph, so that no launch waits for Python; the graphs take turns. Ours rounds the activations too. Limit: a plain read of the bytes.
+one CUDA graph: no launch waits for Python. The graphs take turns. Ours rounds the activations too. Limit: a plain read of the bytes.
 Peers: torch's bfloat16 product (cuBLAS), and for more than 16 tokens its int8 product of numbers that are rounded already.
 """
 

@@ -95,8 +95,8 @@ void check_case(std::int64_t rows, std::int64_t columns, std::int64_t tokens, st
 }
 
 void check_sizes() {
-  for (std::int64_t rows : {1, 33, 70}) {
-    for (std::int64_t columns : {1, 2, 96, 97, 200}) {
+  for (std::int64_t rows : {1, 70}) {
+    for (std::int64_t columns : {1, 96, 200}) {
       for (std::int64_t tokens : {1, 2, 3, 9}) check_case<float>(rows, columns, tokens);
     }
   }
