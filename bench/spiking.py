@@ -7,7 +7,8 @@ SpikingJelly.
 The roof of a pass is the longer of two times. Compute: its additions at the peak of multiply-adds in registers, one a synapse whose
 neuron fired, forward and for the weights' gradient, and one a synapse for the gradient that goes back through it. Memory: every number
 that comes in, is kept or goes out, once, at the speed of reading as many bytes over and over; and the rows of W that a step needs, at
-that of reading as many bytes as W has.
+that of reading as many bytes as W has. "of dense" is the peak's share if every neuron fired, as in a product that does not skip: 2
+operations a synapse forward, 6 in all.
 """
 
 import argparse
@@ -119,6 +120,7 @@ def rows_of(work: Work, timings: dict[str, Timing], peak: float) -> list[dict[st
             passes = ["forward only"] if name == OURS_FORWARD else ["forward", "backward"]
             row["roof_milliseconds"] = 1e3 * sum(max(roofs[each]) for each in passes)
             row["share_of_roof"] = row["roof_milliseconds"] / row["milliseconds"]
+            row["share_of_dense"] = (2 if name == OURS_FORWARD else 6) * work.streams * STEPS * work.weights / 4 / timing.median / peak
             row["bound_by"] = ", ".join("memory" if roofs[each][1] > roofs[each][0] else "compute" for each in passes)
             row |= {"read_weights": weights, "read_numbers": numbers}
         rows.append(row)
@@ -128,14 +130,15 @@ def rows_of(work: Work, timings: dict[str, Timing], peak: float) -> list[dict[st
 def show(rows: list[dict[str, Any]], peak: float) -> None:
     """The table for people."""
     table = Table(title=f"Spiking neurons, {STEPS} steps, one thread (peak {peak / 1e9:.0f} GFLOP/s)")
-    for title in ("streams", "neurons", "rate", "", "ms (10-90 %)", "ours is faster by", "of roof", "bound by"):
+    for title in ("streams", "neurons", "rate", "", "ms (10-90 %)", "ours is faster by", "of roof", "bound by", "of dense"):
         table.add_column(title, justify="left" if title in ("", "bound by") else "right", no_wrap=True)
     for row in rows:
         sizes = (str(row["streams"]), str(row["neurons"]), f"{row['rate']:.0%}", row["name"])
         spread = f"{row['milliseconds']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
-        roof = f"{row['share_of_roof']:.0%}" if "share_of_roof" in row else ""
+        roof, dense_share = (f"{row[each]:.0%}" if each in row else "" for each in ("share_of_roof", "share_of_dense"))
         table.add_row(
-            *sizes, spread, f"{row['ours_is_faster_by']:.2f}", roof, row.get("bound_by", ""), end_section=row["name"] == LOOP_FORWARD
+            *(*sizes, spread, f"{row['ours_is_faster_by']:.2f}", roof, row.get("bound_by", ""), dense_share),
+            end_section=row["name"] == LOOP_FORWARD,
         )
     Console(width=140).print(table)
 
