@@ -140,7 +140,7 @@ def show(rows: list[dict[str, Any]], peak: float) -> None:
             *(*sizes, spread, f"{row['ours_is_faster_by']:.2f}", roof, row.get("bound_by", ""), dense_share),
             end_section=row["name"] == LOOP_FORWARD,
         )
-    Console(width=140).print(table)
+    Console(width=160).print(table)
 
 
 def main() -> None:
