@@ -98,7 +98,7 @@ def _entry(entry: Any, levels: Any, version: int, where: str) -> Entry:
         raise UserError(f"{where} has the largest scale {largest!r}, which is none that a file holds: {AGAIN}")
     if groups is not None and (type(groups) is not int or groups < 1 or shape[1] % groups):
         raise UserError(f"{where} has {groups!r} groups, which do not divide its {shape[1]} columns: {AGAIN}")
-    return Entry(*shape, levels, largest, groups)
+    return Entry(shape[0], shape[1], levels, largest, groups)
 
 
 def _is_stored(scale: Any) -> bool:
