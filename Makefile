@@ -56,7 +56,7 @@ sanitizers:
 		echo 'int main() {}' | $${CXX:-c++} -fsanitize=$$name -x c++ - -o /dev/null 2>/dev/null || \
 		{ echo "error: $${CXX:-c++} cannot link -fsanitize=$$name: install gcc's sanitizers (Debian: they come with g++)"; exit 1; }; done
 
-bench: build ## Measure what the README states about speed
+bench: build ## Measure what the README states about speed (on a GPU: bench/gpu.sh)
 	@for name in $$(grep -l __main__ bench/*.py | grep -v -e /gpu_ -e /llama | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done
 
 clean: ## Remove what building and checking left behind (results stay: see `python -m pipeline clean`)

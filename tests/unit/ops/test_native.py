@@ -55,7 +55,7 @@ def test_objects_that_are_no_tensors_are_refused():
 def test_imports_where_the_stages_packages_are_not_installed():
     """A machine with only torch can use the operations."""
     blocked = ["pydantic", "yaml", "mlflow", "dvc", "typer", "rich"]
-    use = "from pipeline import ops; import torch; ops.pack(torch.zeros(1, 3).char())"
+    use = "from pipeline import models, ops; import torch; ops.pack(torch.zeros(1, 3).char()); models.family('transformer')"
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); {use}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
