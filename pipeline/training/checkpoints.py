@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -45,8 +46,9 @@ class Store:
         for path in self._files():
             data = path.read_bytes()
             step, checksum = path.stem.split("-")
-            if hashlib.sha256(data).hexdigest()[:32] == checksum:
-                return Checkpoint(int(step), load(data), json.loads(_metadata(data)["record"]))
+            with contextlib.suppress(SafetensorError, ValueError, KeyError, TypeError):
+                if hashlib.sha256(data).hexdigest()[:32] == checksum:
+                    return Checkpoint(int(step), load(data), json.loads(_metadata(data)["record"]))
             say(f"{path} is damaged: going back to the checkpoint before it")
             path.unlink()
         return None

@@ -1,9 +1,11 @@
 """Checkpoints on disk: two generations, damage noticed, nothing left behind."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from pipeline.errors import UserError
 from pipeline.training.checkpoints import Checkpoint, Store
@@ -48,6 +50,14 @@ def test_two_damaged_generations_mean_a_new_start(store: Store) -> None:
     for path in files(store):
         path.write_bytes(b"x" * 100)
     assert store.load() is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 100, b"\xff" * 16, save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"record": "{"})]
+)
+def test_a_file_that_no_training_wrote_is_damaged_though_its_checksum_holds(store: Store, content: bytes) -> None:
+    (store.folder / f"{20:012d}-{hashlib.sha256(content).hexdigest()[:32]}.safetensors").write_bytes(content)
+    assert loaded(store).step == 15
 
 
 def test_a_write_that_was_cut_short_leaves_no_generation(store: Store) -> None:
