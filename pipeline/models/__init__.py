@@ -26,6 +26,9 @@ from pipeline.models.base import Model
 
 FAMILIES = {"transformer": "pipeline.models.transformer"}
 
+MOST_POSITIONS = 1 << 20
+"""The longest context of a directory that is read: its tables take memory that no weight stands for."""
+
 
 def family(name: str) -> ModuleType:
     """The family's file; raises `UserError` for an unknown name."""
@@ -50,8 +53,12 @@ def create(config: Mapping[str, Any], seed: int) -> Model:
 def load(directory: Path) -> Model:
     """The float model of a directory, ready for inference; raises `UserError` where files are missing, damaged or do not fit each other."""
     config = read_config(directory)
-    module = build(config)
     state = read_tensors(directory / "model.safetensors")
+    _check_sizes(config, sum(tensor.nbytes for tensor in state.values()), directory / "config.json")
+    try:
+        module = build(config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{directory}/config.json describes no model that can be built ({error!r}): train the model again") from None
     expected = module.state_dict()
     wrong = sorted(name for name in expected.keys() | state.keys() if _shape(expected, name) != _shape(state, name))
     if wrong:
@@ -62,6 +69,15 @@ def load(directory: Path) -> Model:
         )
     module.load_state_dict(state)
     return module.eval()
+
+
+def _check_sizes(config: Mapping[str, Any], file_bytes: int, path: Path) -> None:
+    """Raise `UserError` where a size in a config.json is larger than weights of so many bytes can have, before memory is taken for it."""
+    for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"):
+        if isinstance(size := config.get(key), int) and size > file_bytes:
+            raise UserError(f"{path}: {key} is {size}, but the model's weights have {file_bytes} bytes: train the model again")
+    if isinstance(positions := config.get("max_position_embeddings"), int) and positions > MOST_POSITIONS:
+        raise UserError(f"{path}: max_position_embeddings is {positions}, but at most {MOST_POSITIONS} can be read: train the model again")
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> str:

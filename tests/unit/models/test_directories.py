@@ -59,3 +59,19 @@ def test_a_directory_of_other_makers_is_refused(folder: Path) -> None:
     io.write_json(folder / "config.json", {"model_type": "qwen3"})
     with pytest.raises(UserError, match="no section `quintet`"):
         models.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_size": 10**9}, r"config\.json: hidden_size is 1000000000, but the model's weights have \d+ bytes"),
+        ({"num_hidden_layers": 10**9}, r"config\.json: num_hidden_layers is 1000000000"),
+        ({"max_position_embeddings": 10**12}, r"config\.json: max_position_embeddings is 1000000000000, but at most 1048576"),
+        ({"hidden_size": "big"}, r"config\.json describes no model that can be built"),
+        ({"num_hidden_layers": None}, r"config\.json describes no model that can be built"),
+    ],
+)
+def test_hostile_sizes_are_refused_before_memory_is_taken(folder: Path, change: dict[str, object], message: str) -> None:
+    io.write_json(folder / "config.json", {**tiny.config(), **change})
+    with pytest.raises(UserError, match=message):
+        models.load(folder)
