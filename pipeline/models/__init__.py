@@ -54,7 +54,7 @@ def load(directory: Path) -> Model:
     """The float model of a directory, ready for inference; raises `UserError` where files are missing, damaged or do not fit each other."""
     config = read_config(directory)
     state = read_tensors(directory / "model.safetensors")
-    _check_sizes(config, sum(tensor.nbytes for tensor in state.values()), directory / "config.json")
+    check_sizes(config, sum(tensor.numel() for tensor in state.values()), directory / "config.json")
     try:
         module = build(config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -71,11 +71,11 @@ def load(directory: Path) -> Model:
     return module.eval()
 
 
-def _check_sizes(config: Mapping[str, Any], file_bytes: int, path: Path) -> None:
-    """Raise `UserError` where a size in a config.json is larger than weights of so many bytes can have, before memory is taken for it."""
+def check_sizes(config: Mapping[str, Any], weights: int, path: Path) -> None:
+    """Raise `UserError` where a size in a config.json is larger than the number of weights allows, before memory is taken for it."""
     for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"):
-        if isinstance(size := config.get(key), int) and size > file_bytes:
-            raise UserError(f"{path}: {key} is {size}, but the model's weights have {file_bytes} bytes: train the model again")
+        if isinstance(size := config.get(key), int) and size > weights:
+            raise UserError(f"{path}: {key} is {size}, but the model has {weights} weights: train the model again")
     if isinstance(positions := config.get("max_position_embeddings"), int) and positions > MOST_POSITIONS:
         raise UserError(f"{path}: max_position_embeddings is {positions}, but at most {MOST_POSITIONS} can be read: train the model again")
 

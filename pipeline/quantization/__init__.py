@@ -44,6 +44,8 @@ def load(directory: Path, activations: str | None = None) -> Model:
     made_for = config["quantization_config"].get("activations", "float")
     if made_for not in ("float", "int8"):
         raise UserError(f"{directory}/config.json: quantization_config.activations is {made_for!r}, not float or int8: {storage.AGAIN}")
+    weights = sum(len(matrix.codes) * matrix.columns for matrix in matrices.values()) + sum(tensor.numel() for tensor in others.values())
+    models.check_sizes(config, weights, directory / "config.json")
     module = _skeleton(config, directory)
     expected = {name: [*parameter.shape] for name, parameter in module.quantizable().items()}
     found = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}

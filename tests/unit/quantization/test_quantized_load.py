@@ -166,9 +166,10 @@ def test_configurations_of_another_shape_are_refused(directory, content):
         quantization.load(directory)
 
 
-def test_an_oversized_model_is_refused_without_its_memory(directory):
-    damaged(directory, config=lambda c: c.update(hidden_size=10**9))
-    with pytest.raises(UserError, match="where the model's sizes ask for"):
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "max_position_embeddings"])
+def test_an_oversized_model_is_refused_without_its_memory(directory, key):
+    damaged(directory, config=lambda c: c.update({key: 10**9}))
+    with pytest.raises(UserError, match=rf"config\.json: {key} is 1000000000, but"):
         quantization.load(directory)
 
 
