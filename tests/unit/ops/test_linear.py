@@ -172,10 +172,10 @@ def test_calls_from_several_threads_and_after_a_fork():
     for worker in workers:
         worker.join()
     assert not failures
+    tiles, y = ops.tile(c.packed, 800, "nibble"), torch.empty(8, 1000)  # here, since torch's own threads do not outlive a fork
     child = os.fork()
     if child == 0:
-        y = torch.empty(8, 1000)
-        native.call("linear_float32", c.x, ops.tile(c.packed, 800, "nibble"), "nibble", c.scale[None], c.bias, "int8", 2, y)
+        native.call("linear_float32", c.x, tiles, "nibble", c.scale[None], c.bias, "int8", 2, y)
         os._exit(0 if torch.equal(y, expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
