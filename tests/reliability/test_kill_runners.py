@@ -20,9 +20,9 @@ COMMANDS = {"dvc": ("dvc", "repro", "train@calculator"), "snakemake": ("snakemak
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Data are ready, and a training of some seconds is to come."""
+    """Data are ready, and a training of more than three seconds is to come, on a machine that makes 400 steps in one."""
     workspace = clone(tmp_path_factory.mktemp("ready") / "quintet")
-    workspace.set(models__calculator__training__steps=400, models__calculator__training__checkpoint_every=50)
+    workspace.set(models__calculator__training__steps=1500, models__calculator__training__checkpoint_every=50)
     workspace.run("dvc", "repro", "tokenize@arithmetic")
     return workspace
 
