@@ -96,7 +96,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, sentence):
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_is_valid(path: Path):
-    configuration.load(path)
+    loaded = configuration.load(path)
+    assert {model.dataset for model in loaded.models.values()} == set(loaded.datasets), "each data set has a model that learns from it"
 
 
 def test_a_name_that_no_list_has_brings_its_neighbour():

@@ -75,5 +75,7 @@ def test_what_is_out_of_bounds_is_an_error_with_figures(found, named):
         parity.require(found, BOUNDS, "exports/m/onnx")
 
 
-def test_what_is_within_bounds_passes():
+def test_bounds_themselves_are_within_bounds():
     parity.require(parity.Parity(0.5, 0.1, 0.9), BOUNDS, "exports/m/onnx")
+    with pytest.raises(parity.ParityError, match="max_logit_difference"):
+        parity.require(parity.Parity(math.nextafter(0.5, 1), 0.1, 0.9), BOUNDS, "exports/m/onnx")

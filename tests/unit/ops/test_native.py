@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from pipeline import ops
 from pipeline.errors import UserError
 from pipeline.ops import native
 
@@ -55,9 +56,10 @@ def test_objects_that_are_no_tensors_are_refused():
 def test_imports_where_the_stages_packages_are_not_installed():
     """A machine with only torch can use the operations."""
     blocked = ["pydantic", "yaml", "mlflow", "dvc", "typer", "rich"]
-    use = "from pipeline import models, ops; import torch; ops.pack(torch.zeros(1, 3).char()); models.family('transformer')"
+    use = "from pipeline import models, ops; import torch; models.family('transformer'); print(ops.pack(torch.zeros(1, 3).char()).tolist())"
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); {use}"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{ops.pack(torch.zeros(1, 3, dtype=torch.int8)).tolist()}\n"), done.stderr
 
 
 def test_backends_and_devices():
