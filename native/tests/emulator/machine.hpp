@@ -64,11 +64,11 @@ struct Copy {
 };
 
 struct Fiber {
-  Block* block;
-  unsigned number;  // in the block
+  Block* block = nullptr;
+  unsigned number = 0;  // in the block
   dim3 index;
-  ucontext_t context;
-  void* stack;
+  ucontext_t context{};
+  void* stack = nullptr;
   void* sanitizer = nullptr;
   const Meeting* meeting = nullptr;  // what it waits for
   std::uint64_t awaited = 0;
@@ -81,13 +81,13 @@ struct Fiber {
 
 // A launch, or one block of it.
 struct Machine {
-  const std::function<void()>* body;
-  bool cooperative;
+  const std::function<void()>* body = nullptr;
+  bool cooperative = false;
   dim3 block_size, grid_size;
   std::deque<Block> blocks;
   std::deque<Fiber> fibers;
   Meeting grid;
-  ucontext_t scheduler;
+  ucontext_t scheduler{};  // zeros: AddressSanitizer clears the shadow of whatever stack it names
   const void* stack_bottom = nullptr;
   std::size_t stack_size = 0;
   void* sanitizer = nullptr;
