@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from pipeline import conversion, io, models, paths, quantization
-from pipeline.conversion import huggingface, parity, weights
+from pipeline.conversion import parity, weights
 from pipeline.conversion.prompts import Prompts, take
 from pipeline.models.base import Model
 from pipeline.progress import say
@@ -19,9 +19,12 @@ def run(stage: Stage) -> None:
     source = conversion.Source(name, paths.quantized(name), ready)
     quantized, dense = quantization.load(source.model, "float"), weights.dense(source.model)
     stage.events.run(dense.config["quintet"]["training_key"])
-    converters = {format: conversion.converter(dense.config["quintet"]["family"], format) for format in stage.model.formats}
+    family = dense.config["quintet"]["family"]
+    converters = {format: conversion.converter(family, format) for format in stage.model.formats}
     prompts = take(ready, dense.config)
-    figures = {"model_directory": _compare(models.load(paths.model(name)), huggingface, paths.model(name), prompts)}
+    figures = {
+        "model_directory": _compare(models.load(paths.model(name)), conversion.converter(family, "huggingface"), paths.model(name), prompts)
+    }
     stage.out(paths.exports(name)).mkdir()
     for format, converter in converters.items():
         folder = stage.out(paths.exports(name) / format)
