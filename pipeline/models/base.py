@@ -7,7 +7,23 @@ import torch
 from torch import Tensor, nn
 
 
-class Model(nn.Module):
+class Weights(nn.Module):
+    """A module whose matrices can be quantized."""
+
+    def quantizable(self) -> dict[str, nn.Parameter]:
+        """Every matrix by name, of linears, embeddings and convolutions (kernels [O, C, h, w] are O rows), tied ones once."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.dim() in (2, 4)}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def parameter_count(self) -> int:
+        """Number of weights, tied ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class Model(Weights):
     """The protocol of `pipeline.models`: a family's module derives from this and brings `forward` and `initial_state`."""
 
     config: dict[str, Any]
@@ -33,20 +49,8 @@ class Model(nn.Module):
         """A model that computes the same on other axes: orthogonal matrices `basis(name, channels)`; this one if the family has no such."""
         return self
 
-    def quantizable(self) -> dict[str, nn.Parameter]:
-        """Every matrix by name, linears and embedding, tied ones once."""
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.dim() == 2}
-
     def hidden_matrices(self) -> dict[str, nn.Parameter]:
         """The matrices between embedding and output, which an optimizer may treat as maps from vectors to vectors."""
         edges = [module for name, module in self.named_modules() if isinstance(module, nn.Embedding) or name == "lm_head"]
         outer = {id(parameter) for module in edges for parameter in module.parameters()}
         return {name: matrix for name, matrix in self.quantizable().items() if id(matrix) not in outer}
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def parameter_count(self) -> int:
-        """Number of weights, tied ones once."""
-        return sum(parameter.numel() for parameter in self.parameters())

@@ -16,13 +16,16 @@ from pipeline.quantization.modules import PackedMatrix, exchange
 
 
 def quantize(matrices: Mapping[str, Tensor], origin: str, levels: Mapping[str, int] | None = None) -> dict[str, PackedMatrix]:
-    """Each matrix [R, K] at its number of levels (5 by default), the scales of least squared error; `UserError` as `require_finite`."""
+    """Each matrix [R, K] at its number of levels (5 by default), the scales of least squared error; `UserError` as `require_finite`.
+
+    Kernels [O, C, h, w] are matrices of O rows.
+    """
     require_finite(matrices, origin)
     packed = {}
     for name, weight in matrices.items():
         count = levels[name] if levels else 5
-        digits, scale = grid.quantize(weight.detach(), count)
-        packed[name] = PackedMatrix(ops.pack(digits, count), scale, weight.shape[1], count)
+        digits, scale = grid.quantize(weight.detach().flatten(1), count)
+        packed[name] = PackedMatrix(ops.pack(digits, count), scale, digits.shape[1], count)
     return packed
 
 
@@ -47,7 +50,7 @@ def load(directory: Path, activations: str | None = None) -> Model:
     weights = sum(len(matrix.codes) * matrix.columns for matrix in matrices.values()) + sum(tensor.numel() for tensor in others.values())
     models.check_sizes(config, weights, directory / "config.json")
     module = _skeleton(config, directory)
-    expected = {name: [*parameter.shape] for name, parameter in module.quantizable().items()}
+    expected = {name: [*parameter.flatten(1).shape] for name, parameter in module.quantizable().items()}
     found = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}
     _compare(found, expected, directory / "config.json")
     rest = {name: [*tensor.shape] for name, tensor in module.state_dict().items() if name not in expected}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pipeline import ops
-from pipeline.models.base import Model
+from pipeline.models.base import Weights
 from pipeline.ops.reference import quantize_activations
 from pipeline.quantization.grid import SCALE_TYPE, bounds, stored
 from pipeline.quantization.modules import PackedMatrix
@@ -60,37 +60,37 @@ def digits_and_scales(weight_RK: Tensor, step_R: Tensor, levels: int) -> tuple[T
 
 
 class FewLevels(nn.Module):
-    """Parametrization of a matrix [R, K]: `step` [R] learns along with it."""
+    """Parametrization of a matrix [R, K] or of kernels [R, C, h, w]: `step` [R] learns along with it."""
 
     def __init__(self, step_R: Tensor, mask_width: float, levels: int) -> None:
         super().__init__()
         self.step, self.mask_width, self.levels = nn.Parameter(step_R), mask_width, levels
 
-    def forward(self, weight_RK: Tensor) -> Tensor:
-        quantized: Tensor = Quantize.apply(weight_RK, self.step, self.mask_width, self.levels)  # type: ignore[no-untyped-call]
-        return quantized
+    def forward(self, weight: Tensor) -> Tensor:
+        quantized: Tensor = Quantize.apply(weight.flatten(1), self.step, self.mask_width, self.levels)  # type: ignore[no-untyped-call]
+        return quantized.view_as(weight)
 
-    def digits_and_scales(self, weight_RK: Tensor) -> tuple[Tensor, Tensor]:
-        return digits_and_scales(weight_RK, self.step, self.levels)
+    def digits_and_scales(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return digits_and_scales(weight.flatten(1), self.step, self.levels)
 
 
 class FixedDigits(nn.Module):
-    """Parametrization of a matrix of digits [R, K]: only `step` [R] learns."""
+    """Parametrization of digits [R, K] or [R, C, h, w]: only `step` [R] learns."""
 
     def __init__(self, step_R: Tensor, levels: int) -> None:
         super().__init__()
         self.step, self.levels = nn.Parameter(step_R), levels
 
-    def forward(self, digits_RK: Tensor) -> Tensor:
+    def forward(self, digits: Tensor) -> Tensor:
         rounding_R = stored(self.step.detach().clamp_min(SMALLEST)) - self.step.detach()
-        return digits_RK * (self.step + rounding_R)[:, None]
+        return digits * (self.step + rounding_R).view(-1, *[1] * (digits.dim() - 1))
 
-    def digits_and_scales(self, digits_RK: Tensor) -> tuple[Tensor, Tensor]:
-        return digits_RK, stored(self.step.clamp_min(SMALLEST))
+    def digits_and_scales(self, digits: Tensor) -> tuple[Tensor, Tensor]:
+        return digits.flatten(1), stored(self.step.clamp_min(SMALLEST))
 
 
 @torch.no_grad()
-def attach(module: Model, start: Mapping[str, PackedMatrix], mask_width: float, activations: str = "float") -> None:
+def attach(module: Weights, start: Mapping[str, PackedMatrix], mask_width: float, activations: str = "float") -> None:
     """Let every quantizable matrix of `module` compute at few levels, from the digits and scales of `start` on.
 
     Its parameters change their names. A weight that would round to another digit than that of `start` moves to the edge of its digit's
@@ -101,10 +101,10 @@ def attach(module: Model, start: Mapping[str, PackedMatrix], mask_width: float, 
     for child in list(module.modules()):
         name = names.get(id(getattr(child, "weight", None)))
         if name is not None:
-            matrix, weight_RK = start[name], child.weight
+            matrix, weight_RK = start[name], child.weight.flatten(1)
             step_R = matrix.scale.float().to(module.device)
             step_R = torch.where(step_R > 0, step_R, UNIT_STEP / max(1, matrix.columns) ** 0.5)
-            weight_RK.copy_(_in_cells(weight_RK, matrix.digits().to(weight_RK), step_R, matrix.levels))
+            child.weight.copy_(_in_cells(weight_RK, matrix.digits().to(weight_RK), step_R, matrix.levels).view_as(child.weight))
             parametrize.register_parametrization(child, "weight", FewLevels(step_R, mask_width, matrix.levels))
             if activations == "int8":
                 _round_inputs(child)
@@ -132,16 +132,18 @@ class _Rounded(torch.autograd.Function):
 
 
 def _round_inputs(child: Any) -> None:
-    """Round what an nn.Linear gets, or an embedding's `project`, which serves as the output matrix."""
+    """Round what a linear (each token) or a convolution gets (each image as a whole), or an embedding's `project`, the output matrix."""
     if isinstance(child, nn.Linear):
         child.register_forward_pre_hook(lambda module, arguments: (_Rounded.apply(arguments[0]),))
+    elif isinstance(child, nn.Conv2d):
+        child.register_forward_pre_hook(lambda module, arguments: (_Rounded.apply(arguments[0].flatten(1)).view_as(arguments[0]),))
     elif hasattr(child, "project"):
         project = child.project
         child.project = lambda x: project(_Rounded.apply(x))
 
 
 @torch.no_grad()
-def freeze(module: Model) -> None:
+def freeze(module: Weights) -> None:
     """Fix the digits of a module after `attach`: only their scales and what is no matrix learn from now on."""
     child: Any
     for child in list(module.modules()):
@@ -150,20 +152,20 @@ def freeze(module: Model) -> None:
             few, original = parts.weight[0], parts.weight.original
             digits_RK, _ = few.digits_and_scales(original)
             parametrize.remove_parametrizations(child, "weight")
-            child.weight.copy_(digits_RK)
+            child.weight.copy_(digits_RK.view_as(child.weight))
             child.weight.requires_grad_(False)
             parametrize.register_parametrization(child, "weight", FixedDigits(few.step.detach().clone(), few.levels))
 
 
 @torch.no_grad()
-def packed(module: Model) -> dict[str, PackedMatrix]:
+def packed(module: Weights) -> dict[str, PackedMatrix]:
     """The matrices of a module after `attach`, by the names they had before it, as they are now computed with."""
     matrices = {}
     for path, child in module.named_modules():
         if parametrize.is_parametrized(child, "weight"):
             parts: Any = child.parametrizations
-            weight_RK, few = parts.weight.original, parts.weight[0]
-            digits_RK, scale_R = few.digits_and_scales(weight_RK)
+            few = parts.weight[0]
+            digits_RK, scale_R = few.digits_and_scales(parts.weight.original)
             codes = ops.pack(digits_RK.to(torch.int8).cpu(), few.levels)
-            matrices[f"{path}.weight"] = PackedMatrix(codes, scale_R.to(SCALE_TYPE).cpu(), weight_RK.shape[1], few.levels)
+            matrices[f"{path}.weight"] = PackedMatrix(codes, scale_R.to(SCALE_TYPE).cpu(), digits_RK.shape[1], few.levels)
     return matrices

@@ -1,6 +1,7 @@
-"""Modules that compute from packed weights, and their exchange for a model's linears and embeddings."""
+"""Modules that compute from packed weights, and their exchange for a model's linears, embeddings and convolutions."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,6 +35,10 @@ class PackedMatrix(nn.Module):
     def multiply(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [..., K] times the transposed matrix, plus bias: [..., R]."""
         return ops.linear(x, self.tiles, self.row_scale, bias, self.form, self.activations)
+
+    def convolve(self, x: Tensor, bias: Tensor | None, windows: tuple[Any, Any, Any, Any]) -> Tensor:
+        """Images x [B, C, H, W] convolved with the rows as kernels: [B, R, H', W']; `windows` are kernel size, stride, padding, dilation."""
+        return ops.conv2d(x, self.tiles, self.row_scale, bias, *windows, form=self.form, activations=self.activations).contiguous()
 
     def rows(self, tokens: Tensor) -> Tensor:
         """Rows [..., K] of the matrix."""
@@ -81,20 +86,40 @@ class PackedEmbedding(nn.Module):
         return self.weight.multiply(x)
 
 
+class PackedConv2d(nn.Module):
+    """nn.Conv2d (zero padding, one group) on packed weights: row o holds kernel o [C, h, w], flattened."""
+
+    def __init__(self, weight: PackedMatrix, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        if convolution.groups != 1 or convolution.padding_mode != "zeros" or isinstance(convolution.padding, str):
+            raise ValueError(f"{convolution} cannot be packed: it needs groups=1, padding in numbers and padding_mode='zeros'")
+        self.weight, self.bias = weight, convolution.bias
+        self.windows = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.convolve(x, self.bias, self.windows)
+
+
+QUANTIZED = nn.Linear | nn.Embedding | nn.Conv2d
+"""What computes with a matrix that can be packed."""
+
+
 def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix], activations: str = "float") -> None:
-    """Put packed modules in place of every nn.Linear and nn.Embedding whose weight is in `packed`; tied ones share their matrix."""
+    """Put packed modules in place of every linear, embedding and convolution whose weight is in `packed`; tied ones share their matrix."""
     weights = sum(weight.numel() for weight in packed)
     for matrix in packed.values():
         matrix.arrange(ops.best_form(weights, matrix.levels), activations)
     used = set()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear | nn.Embedding) and child.weight in packed:
+            if isinstance(child, QUANTIZED) and child.weight in packed:
                 used.add(child.weight)
                 setattr(parent, name, _packed(child, packed[child.weight]))
     if len(used) != len(packed):
-        raise ValueError("a quantizable matrix belongs to no nn.Linear and no nn.Embedding")
+        raise ValueError("a quantizable matrix belongs to no nn.Linear, nn.Embedding or nn.Conv2d")
 
 
-def _packed(child: nn.Linear | nn.Embedding, weight: PackedMatrix) -> nn.Module:
+def _packed(child: QUANTIZED, weight: PackedMatrix) -> nn.Module:
+    if isinstance(child, nn.Conv2d):
+        return PackedConv2d(weight, child)
     return PackedLinear(weight, child.bias) if isinstance(child, nn.Linear) else PackedEmbedding(weight)
