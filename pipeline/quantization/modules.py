@@ -37,7 +37,7 @@ class PackedMatrix(nn.Module):
         return ops.linear(x, self.tiles, self.row_scale, bias, self.form, self.activations)
 
     def convolve(self, x: Tensor, bias: Tensor | None, windows: tuple[Any, Any, Any, Any]) -> Tensor:
-        """Images x [B, C, H, W] convolved with the rows as kernels: [B, R, H', W']; `windows` are kernel size, stride, padding, dilation."""
+        """Images x [B, C, H, W] convolved with the rows as kernels: [B, R, H', W']; `windows`: kernel size, stride, padding, dilation."""
         return ops.conv2d(x, self.tiles, self.row_scale, bias, *windows, form=self.form, activations=self.activations).contiguous()
 
     def rows(self, tokens: Tensor) -> Tensor:
