@@ -38,7 +38,7 @@ class Silence:
 
 def task_of(block: Any) -> Task:
     """The model's task with random data of the right shape."""
-    draw, context = np.random.default_rng(1), block.architecture.max_position_embeddings
+    draw, context = np.random.default_rng(1), block.architecture.context
     if block.dataset == "arithmetic":
         rows = draw.integers(0, CODEC.vocab_size, (4096, CODEC.row_length), dtype=np.uint8)
         return Arithmetic({"train": rows, "validation": rows[:64]}, block.training, 1, context, CODEC)

@@ -41,6 +41,11 @@ class Config(Block):
         for name, model in self.models.items():
             if model.dataset not in self.datasets:
                 raise ValueError(f"models.{name}.dataset = {model.dataset!r} is not under datasets: choose one of {sorted(self.datasets)}")
+            carried = [training for training in (model.training, model.quantization.training) if training and training.carry_state]
+            if carried and self.datasets[model.dataset].kind != "text":
+                raise ValueError(
+                    f"models.{name}: carry_state needs one long text, and the data set {model.dataset!r} has none: leave it out"
+                )
         return self
 
 

@@ -29,7 +29,7 @@ def run(name: str, tokens: int) -> None:
     torch.set_num_threads(1)
     block, ready = config.models[name], paths.ready(config.models[name].dataset)
     module = models.load(paths.model(name))
-    task = tasks.of(ready, io.read_json(ready / "dataset.json"), Training(), module.context, config.seed)
+    task = tasks.of(ready, io.read_json(ready / "dataset.json"), Training(), module.context, config.seed, module.recurrent)
 
     def loss(model: Model) -> float:
         return task.evaluate(model.eval(), "validation", tokens or None)["loss"]

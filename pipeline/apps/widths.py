@@ -131,7 +131,7 @@ class Study:
         return int(self.block.training.steps + quantization.training.steps + quantization.final_steps)
 
     def _task(self, module: Model, settings: Any, seed: int) -> tasks.Task:
-        return tasks.of(self.ready, self.dataset, settings, module.context, seed)
+        return tasks.of(self.ready, self.dataset, settings, module.context, seed, module.recurrent)
 
     def _float(self, seed: int, steps: int, out: Path, events: Any) -> Model:
         """A float model of so many steps, trained or as it was left in the folder `out`."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import models
 from pipeline.data import shards, windows
 from pipeline.data.arithmetic import Codec
 
@@ -28,7 +29,7 @@ def take(ready: Path, config: Mapping[str, Any]) -> Prompts:
     if config["quintet"]["task"] == "arithmetic":
         rows, given = tokens, Codec.from_dict(config["quintet"]["codec"]).prompt_length
     else:
-        rows = windows.full(tokens, min(config["max_position_embeddings"], LONGEST))[:, :-1]
+        rows = windows.full(tokens, min(models.context(config), LONGEST))[:, :-1]
         given = rows.shape[1] // 2
     chosen = np.linspace(0, len(rows) - 1, min(COUNT, len(rows))).astype(np.int64)
     return Prompts(torch.from_numpy(rows[chosen].astype(np.int64)), given)

@@ -38,6 +38,18 @@ def language_batch(
     return torch.from_numpy(tokens[starts[:, None] + _span(context + 1)].astype(np.int64))
 
 
+def stream_batch(tokens: npt.NDArray[Any], seed: int, step: int, streams: int, context: int) -> torch.Tensor:
+    """Windows of parallel streams through the text, int64 [streams, context + 1]: in each, a step's window begins where the last one ended.
+
+    The streams start evenly spread, all moved by one random number, and go on at the text's beginning when they come to its end.
+    Raises `ValueError` where the text is shorter than a window.
+    """
+    if len(tokens) <= context:
+        raise ValueError(f"{len(tokens)} tokens are too few for windows of {context + 1}")
+    starts = _span(streams) * len(tokens) // streams + _offset(len(tokens), seed, 0) + step * context
+    return torch.from_numpy(tokens[(starts[:, None] + _span(context + 1)) % len(tokens)].astype(np.int64))
+
+
 def row_batch(rows: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> Indices:
     """Row numbers [batch_size / world]: every row once an epoch, each epoch in an order of its own; a batch may span two epochs."""
     epochs = _epochs(_positions(step, batch_size, rank, world), rows)

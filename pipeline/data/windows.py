@@ -1,4 +1,7 @@
-"""A split as evaluation reads it: the whole text once, in order, in windows side by side."""
+"""A split as evaluation reads it: the whole text once, in order, in windows side by side.
+
+A model with a recurrent state reads on past the window of its training: its windows are long, about `STREAMS` in all.
+"""
 
 from typing import Any
 
@@ -6,6 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 Tokens = npt.NDArray[Any]
+
+STREAMS = 64
+"""Places where a model with a recurrent state begins to read a split, side by side: few enough that what it reads first hardly counts."""
+
+
+def length(tokens: Tokens, context: int, recurrent: bool) -> int:
+    """Inputs of a window: the context, or for a model with a recurrent state the fewest contexts that leave at most `STREAMS` windows."""
+    return context * max(1, -(-(len(tokens) - 1) // (STREAMS * context))) if recurrent else context
 
 
 def full(tokens: Tokens, context: int) -> Tokens:

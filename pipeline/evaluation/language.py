@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from pipeline import io, rng
+from pipeline import io, models, rng
 from pipeline.data import shards, tokenizers, windows
 from pipeline.errors import UserError
 from pipeline.evaluation import Verdict
 from pipeline.evaluation.baselines import Bigram, bits_per_byte, compressed_bits_per_byte
 from pipeline.models.base import Model
-from pipeline.models.generation import generate
+from pipeline.models.generation import generate, read
 from pipeline.schema.models import Evaluation
 
 LOGITS_AT_ONCE = 1 << 24
@@ -31,14 +31,15 @@ Losses = npt.NDArray[np.float64]
 
 
 class Judge:
-    """Judges by the test split in windows side by side, as training does; the last may be shorter."""
+    """Judges by the test split in windows (`windows.length`) side by side, as training does; the last may be shorter."""
 
     def __init__(self, config: Mapping[str, Any], ready: Path, settings: Evaluation, seed: int) -> None:
         self.ready, self.settings, self.seed = ready, settings, seed
         self.vocab_size = int(config["vocab_size"])
         self.totals = io.read_json(ready / "dataset.json")["splits"]["test"]
         self.tokens = shards.open(ready / "test.safetensors")["tokens"]
-        self.parts = self._parts(int(config["max_position_embeddings"]), settings.windows)
+        self.context = models.context(config)
+        self.parts = self._parts(windows.length(self.tokens, self.context, models.recurrent(config)), settings.windows)
         self.tokenizer = tokenizers.load(ready)
         self.prompt = self._prompt(settings.prompt)
 
@@ -58,15 +59,22 @@ class Judge:
             raise UserError(f"evaluation.prompt = {text!r}: {error}") from None
 
     def verdict(self, model: Model) -> Verdict:
-        """Loss, perplexity and bits per byte; the detail is the loss by position [T], the mean over the full windows."""
+        """Loss, perplexity and bits per byte; the detail is the loss by position [T], the mean over the full windows.
+
+        In windows longer than the context, each position of the detail stands for all of a context.
+        """
         began = time.perf_counter()
-        found = [losses(model, part, self._rows(part)) for part in self.parts]
+        found = [losses(model, part, self._rows(part), self.context) for part in self.parts]
         seconds = time.perf_counter() - began
         count = sum(part.size for part in found)
-        return Verdict(self.figures(found), found[0].mean(0), {"tokens_per_second": count / seconds})
+        return Verdict(self.figures(found), self._by_position(found[0]), {"tokens_per_second": count / seconds})
+
+    def _by_position(self, nats: Losses) -> Losses:
+        mean: Losses = nats.mean(0)
+        return mean if len(mean) <= self.context else mean.reshape(-1, self.context).mean(1)
 
     def _rows(self, part: npt.NDArray[np.int64]) -> int:
-        return max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // self.vocab_size) // part.shape[1])
+        return max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // self.vocab_size) // min(part.shape[1], self.context))
 
     def figures(self, found: list[Losses]) -> dict[str, float]:
         """From the nats of every target: the mean, its exponential, and bits per byte, which compares across tokenizers."""
@@ -87,7 +95,8 @@ class Judge:
     def table(self, verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
         """Loss by position in the window, from 1: how much the models gain from what they have read."""
         positions = range(len(next(iter(verdicts.values())).detail))
-        return [{"position": i + 1} | {name: float(verdict.detail[i]) for name, verdict in verdicts.items()} for i in positions]
+        step = max(1, (self.parts[0].shape[1] - 1) // len(positions))
+        return [{"position": (i + 1) * step} | {name: float(verdict.detail[i]) for name, verdict in verdicts.items()} for i in positions]
 
     def samples(self, judged: Mapping[str, tuple[Model, Verdict]]) -> str:
         """Text that each model draws after the prompt, with the same random numbers."""
@@ -101,11 +110,11 @@ class Judge:
 
 
 @torch.inference_mode()
-def losses(model: Model, windows_NS: npt.NDArray[np.int64], rows: int) -> Losses:
-    """Nats of every target [N, S - 1], computed `rows` windows at a time."""
+def losses(model: Model, windows_NS: npt.NDArray[np.int64], rows: int, piece: int) -> Losses:
+    """Nats of every target [N, S - 1], computed `rows` windows at a time, and `piece` tokens at a time of each."""
     found = []
     for part in torch.from_numpy(windows_NS).split(rows):
-        logits_BTV, _ = model(part[:, :-1])
-        found.append(F.cross_entropy(logits_BTV.transpose(1, 2), part[:, 1:], reduction="none"))
+        pieces = zip(read(model, part[:, :-1], piece), part[:, 1:].split(piece, 1), strict=True)
+        found.append(torch.cat([F.cross_entropy(logits.mT, targets, reduction="none") for logits, targets in pieces], 1))
     nats: Losses = torch.cat(found).double().numpy()
     return nats

@@ -4,7 +4,8 @@ A family is a file here with `configuration`, `build` and `initialize`. Its modu
 
     logits_BTV, state = module(tokens_BT, state)    # state: None, or what `initial_state` made (a cache, a recurrent state)
     module.initial_state(batch_size, length)        # the state before the first of at most `length` tokens
-    module.context                                  # the most tokens it can see at once
+    module.context                                  # the most tokens it can see at once; of a recurrent one, those of a training window
+    module.recurrent                                # whether its state has a fixed size, so that it can read on for ever
     module.quantizable()                            # name -> matrix: every linear and embedding, tied ones once
     module.config                                   # the directory's config.json
 """
@@ -69,6 +70,16 @@ def load(directory: Path) -> Model:
         )
     module.load_state_dict(state)
     return module.eval()
+
+
+def context(config: Mapping[str, Any]) -> int:
+    """Tokens of a window that a model of this config.json was trained on; for a family without a recurrent state, the most it can see."""
+    return int(config["context"] if recurrent(config) else config["max_position_embeddings"])
+
+
+def recurrent(config: Mapping[str, Any]) -> bool:
+    """Whether a model of this config.json has a recurrent state (`base.Model.recurrent`)."""
+    return bool(config["quintet"].get("recurrent", False))
 
 
 def check_sizes(config: Mapping[str, Any], weights: int, path: Path) -> None:

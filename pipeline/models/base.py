@@ -30,6 +30,10 @@ class Model(Weights):
     """The directory's config.json."""
     context: int
     """The most tokens it can see at once."""
+    recurrent: bool = False
+    """Whether its state has a fixed size, a NamedTuple of tensors with the batch as their first axis, so that there is no last token."""
+    penalty: Tensor | None = None
+    """A loss beside the task's (a scalar), which a module in training mode may leave here in `forward`."""
     __call__: Callable[..., tuple[Tensor, Any]]
     """`logits_BTV, state = module(tokens_BT, state)`."""
 

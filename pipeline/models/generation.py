@@ -1,5 +1,6 @@
 """Sampling from any family: batched, with the family's own state, greedy at temperature 0."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -43,11 +44,12 @@ def stream(
 ) -> Iterator[Tensor]:
     """Yield the next token [B] of each sequence, again and again, `new_tokens` times or for ever.
 
-    Where the text outgrows the context, the newest half of what the model saw is read in again and the sampling goes on.
+    Where the text outgrows the context, the newest half of what the model saw is read in again and the sampling goes on; a recurrent state
+    outgrows nothing.
     """
     if tokens_BT.shape[1] == 0:
         raise ValueError("a prompt needs at least one token")
-    context = module.context
+    context = sys.maxsize if module.recurrent else module.context
     length = context if new_tokens is None else min(context, tokens_BT.shape[1] + new_tokens)
     tokens_BT = tokens_BT[:, -context:]
     state = module.initial_state(len(tokens_BT), length)
@@ -58,7 +60,7 @@ def stream(
         new_tokens = None if new_tokens is None else new_tokens - 1
         if new_tokens == 0:
             return
-        tokens_BT = torch.cat((tokens_BT, token[:, None]), 1)
+        tokens_BT = token[:, None] if module.recurrent else torch.cat((tokens_BT, token[:, None]), 1)
         if tokens_BT.shape[1] > context:
             tokens_BT = tokens_BT[:, -max(1, context // 2) :]
             logits, state = module(tokens_BT, module.initial_state(len(tokens_BT), length))
@@ -105,3 +107,11 @@ def _until_all_end(drawn: Iterator[Tensor], eos: int | None) -> list[list[int]]:
                 break
     rows: list[list[int]] = torch.stack(columns, 1).tolist()
     return rows
+
+
+def read(module: Model, tokens_BT: Tensor, piece: int) -> Iterator[Tensor]:
+    """Logits of a text, `piece` tokens at a time; the state goes from one to the next."""
+    state = None
+    for part in tokens_BT.split(piece, 1):
+        logits, state = module(part, state)
+        yield logits

@@ -1,13 +1,20 @@
 """The architecture of each family, and the list of families: a new one adds a class here and its file under `pipeline/models`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.schema.base import Block, Positive
 
 
-class Transformer(Block):
+class Architecture(Block):
+    """What every family's block has: `context`, the tokens of a training window."""
+
+    recurrent: ClassVar[bool] = False
+    """Whether the state between two tokens has a fixed size, so that a text of any length can be read."""
+
+
+class Transformer(Architecture):
     """Decoder-only transformer with Qwen3's tensors, under Hugging Face's names."""
 
     hidden_size: Positive = 128
@@ -21,6 +28,10 @@ class Transformer(Block):
     rms_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
     tie_word_embeddings: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def context(self) -> int:
+        return self.max_position_embeddings
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Transformer":

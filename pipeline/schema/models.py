@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from pipeline.schema.base import Block, Count, Name, Positive
 from pipeline.schema.families import FAMILIES, Family
@@ -55,3 +55,10 @@ class Model(Block):
             if "family" in info.data and (sentence := refusal(info.data["family"], name)):
                 raise ValueError(sentence)
         return value
+
+    @model_validator(mode="after")
+    def _has_a_state_to_carry(self) -> "Model":
+        for key, training in (("training", self.training), ("quantization.training", self.quantization.training)):
+            if training is not None and training.carry_state and not FAMILIES[self.family].recurrent:
+                raise ValueError(f"{key}.carry_state needs a recurrent state, and a {self.family} model has none: leave it out")
+        return self

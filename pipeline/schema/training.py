@@ -16,6 +16,9 @@ class Training(Block):
     `gradient_clip`, `patience` (evaluations without improvement before an early stop) and `sample_every` off. `precision: bfloat16` lets
     matrix products round their inputs where the processor gains by it. `validation_tokens` is how much of the validation split, from its
     start, an evaluation at an interval reads (0: all of it). `loss_on` matters to arithmetic only.
+
+    With `carry_state` a step's sequences are parallel streams through a text: each goes on where that of the step before ended, and so does
+    the state that the model had there. For families with a recurrent state.
     """
 
     steps: Positive = 1000
@@ -44,6 +47,7 @@ class Training(Block):
     sample_temperature: Annotated[float, Field(ge=0)] = 0.8
     checkpoint_every: Positive = 100
     loss_on: Literal["answer", "all"] = "answer"
+    carry_state: bool = False
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Training":

@@ -121,7 +121,7 @@ class Quantizer:
     def _task(self, module: Model, settings: Training, stream: str) -> tasks.Task:
         """The model's task on sequences of its own."""
         dataset = io.read_json(self.ready / "dataset.json")
-        return tasks.of(self.ready, dataset, settings, module.context, rng.derive(self.seed, stream))
+        return tasks.of(self.ready, dataset, settings, module.context, rng.derive(self.seed, stream), module.recurrent)
 
     def _learn(self, module: Model, teacher: Model, start: dict[str, PackedMatrix]) -> tuple[Model, dict[str, PackedMatrix], int]:
         """Train on at few levels from `start`, or go on where a stopped run was: weights and scales first, scales and norms last."""

@@ -17,7 +17,7 @@ def run(stage: Stage) -> None:
     block, ready = stage.model, paths.ready(stage.dataset)
     device = devices.prepare(block.training.device, block.training.threads)
     dataset = io.read_json(ready / "dataset.json")
-    task = tasks.of(ready, dataset, block.training, block.architecture.max_position_embeddings, stage.config.seed)
+    task = tasks.of(ready, dataset, block.training, block.architecture.context, stage.config.seed, block.architecture.recurrent)
     module = models.create(describe(block, dataset, ready, stage.training_key), stage.config.seed).to(device)
     store = Store(paths.private() / "state" / stage.state_key)
     stage.events.run(stage.training_key)
@@ -33,6 +33,7 @@ def run(stage: Stage) -> None:
 def describe(block: Any, dataset: dict[str, Any], ready: Path, training_key: str) -> dict[str, Any]:
     """The config.json of a model of params.yaml, whose ready data set and its dataset.json are given."""
     ours = {"dataset": block.dataset, "task": dataset["kind"], "training_key": training_key}
+    ours |= {"recurrent": True} if block.architecture.recurrent else {}
     codec = {"codec": dataset["codec"]} if "codec" in dataset else {}
     configuration = models.family(block.family).configuration
     return dict(configuration(block.architecture, dataset["vocab_size"], tokenizers.load(ready).eos, {**ours, **codec}))

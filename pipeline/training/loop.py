@@ -15,6 +15,7 @@ from pipeline.training.checkpoints import Store
 from pipeline.training.devices import products
 from pipeline.training.interrupts import StopRequest
 from pipeline.training.pace import Pace
+from pipeline.training.streams import Reader
 from pipeline.training.tasks import UNSCORED, Task
 
 LOG_EVERY = 10
@@ -31,6 +32,7 @@ class Trainer:
         self.module, self.task, self.settings, self.store = module, task, task.settings, store
         self.events, self.title, self.prefix = events, title, prefix
         self.optimizers = optimizers.build(module, self.settings)
+        self.reader = task.reader(module)
         self.progress = state.Progress()
         self.best: state.Tensors = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=module.device)
@@ -74,8 +76,9 @@ class Trainer:
         self.module.train()
         for inputs, targets in zip(batch.inputs.split(s.batch_size), batch.targets.split(s.batch_size), strict=True):
             inputs, targets = inputs.to(self.module.device), targets.to(self.module.device)
-            logits, _ = self.module(inputs)
-            loss = self.task.loss(inputs, logits, targets) / positions
+            loss = self.task.loss(inputs, self.reader(inputs), targets) / positions
+            if self.module.penalty is not None:
+                loss, self.module.penalty = loss + self.module.penalty / s.accumulation, None
             loss.backward()
             total += loss.detach()
         if s.gradient_clip:
@@ -98,7 +101,11 @@ class Trainer:
             self.module.eval()
             self.events.text(f"{self.prefix}samples/{p.step:08d}.txt", self.task.sample(self.module))
         if last or stopping or p.stopped or p.step % s.checkpoint_every == 0:
-            self.store.save(p.step, *state.capture(self.module, self.optimizers, p, self.best, self.loss))
+            self.store.save(p.step, *state.capture(self.module, self.optimizers, p, self.best, self.loss, self._readers()))
+
+    def _readers(self) -> dict[str, Reader]:
+        """Who may carry a state from step to step."""
+        return {"pupil": self.reader} | ({"teacher": self.task.teacher} if self.task.teacher else {})
 
     def _log(self) -> dict[str, float]:
         """Loss and speed to the event log, and what the bar shows of them."""
@@ -148,5 +155,5 @@ class Trainer:
         """Go on from the newest checkpoint that is whole, if there is one."""
         checkpoint = self.store.load()
         if checkpoint is not None:
-            self.progress, self.best, self.loss = state.restore(checkpoint, self.module, self.optimizers)
+            self.progress, self.best, self.loss = state.restore(checkpoint, self.module, self.optimizers, self._readers())
             say(f"{self.title}: going on from step {self.progress.step}")

@@ -1,5 +1,6 @@
 """The state of a training between two steps, and its way into a checkpoint and back."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,9 +10,11 @@ from torch import Tensor
 from pipeline import rng
 from pipeline.models.base import Model
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.streams import Reader
 
 Optimizers = list[torch.optim.Optimizer]
 Tensors = dict[str, Tensor]
+Readers = Mapping[str, Reader]
 
 
 @dataclass
@@ -35,13 +38,16 @@ def weights(module: Model) -> Tensors:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def capture(module: Model, optimizers: Optimizers, progress: Progress, best: Tensors, loss: Tensor) -> tuple[Tensors, dict[str, Any]]:
+def capture(
+    module: Model, optimizers: Optimizers, progress: Progress, best: Tensors, loss: Tensor, readers: Readers
+) -> tuple[Tensors, dict[str, Any]]:
     """What a checkpoint holds: tensors, and the record that goes with them."""
     groups = {
         "weights": module.state_dict(),
         "best": best,
         "rng": rng.capture(),
         "loss": {"sum": loss},
+        **{f"carried by {name}": reader.capture() for name, reader in readers.items()},
         "optimizer": {
             f"{i}.{index}.{key}": value
             for i, optimizer in enumerate(optimizers)
@@ -53,7 +59,7 @@ def capture(module: Model, optimizers: Optimizers, progress: Progress, best: Ten
     return tensors, asdict(progress)
 
 
-def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers) -> tuple[Progress, Tensors, Tensor]:
+def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, readers: Readers) -> tuple[Progress, Tensors, Tensor]:
     """Put everything back where `capture` found it; returns progress, best weights and the running sum of the loss."""
     groups: dict[str, Tensors] = {"best": {}}
     for name, tensor in checkpoint.tensors.items():
@@ -67,6 +73,8 @@ def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers) -> tu
             if int(owner) == i:
                 states.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    for name, reader in readers.items():
+        reader.restore(groups.get(f"carried by {name}", {}))
     rng.restore(groups["rng"])
     progress = Progress(**checkpoint.record)
     progress.best_score = tuple(progress.best_score) if progress.best_score is not None else None

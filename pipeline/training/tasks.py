@@ -1,5 +1,6 @@
 """Tasks: what a model is trained for. A task owns the batches, the loss, the metrics and the samples; the loop knows only this face."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import paths, rng
-from pipeline.data import sampler, shards, tokenizers
+from pipeline.data import sampler, shards, tokenizers, windows
 from pipeline.data.arithmetic import Codec
 from pipeline.data.tokenizers import Tokenizer
 from pipeline.errors import UserError
 from pipeline.models.base import Model
-from pipeline.models.generation import generate
+from pipeline.models.generation import generate, read
+from pipeline.training.streams import Reader
 
 Array = npt.NDArray[Any]
 
@@ -60,11 +62,15 @@ class Task(ABC):
 
     def __init__(self, splits: Mapping[str, Array], settings: Any, seed: int) -> None:
         self.splits, self.settings, self.seed = splits, settings, seed
-        self.teacher: Model | None = None
+        self.teacher: Reader | None = None
 
     def learn_from(self, teacher: Model, share: float) -> None:
         """Let `share` of the loss be the divergence from the teacher's predictions (distillation: Hinton et al. 2015, temperature 1)."""
-        self.teacher, self.share = teacher.eval(), share
+        self.teacher, self.share = self.reader(teacher.eval()), share
+
+    def reader(self, module: Model) -> Reader:
+        """The module as it reads this task's micro-batches."""
+        return Reader(module, self.settings.accumulation, self.settings.carry_state)
 
     def loss(self, inputs_BT: Tensor, logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
         """What training lowers, over all scored positions of a batch."""
@@ -72,9 +78,11 @@ class Task(ABC):
         if self.teacher is None:
             return loss
         with torch.no_grad():
-            wanted, _ = self.teacher(inputs_BT)
+            wanted = self.teacher(inputs_BT)
         return (1 - self.share) * loss + self.share * divergence_sum(logits_BTV, wanted, targets_BT)
 
+    piece = sys.maxsize
+    """Tokens that a module is given at a time in evaluation; its state goes from one piece to the next."""
     judged_from = 0
     """The first position whose prediction counts for a row's being exact."""
 
@@ -115,7 +123,7 @@ class Task(ABC):
         sums, rows = [], 0
         for batch in self.whole(split, limit):
             inputs, targets = (part.to(module.device) for part in batch)
-            logits, _ = module(inputs)
+            logits = torch.cat(list(read(module, inputs, self.piece)), 1)
             right = (logits.argmax(-1) == targets)[:, self.judged_from :].all(1)
             sums.append(Sums(int((batch.targets != UNSCORED).sum()), loss_sum(logits, targets), right.sum()))
             rows += len(inputs)
@@ -125,36 +133,41 @@ class Task(ABC):
 class Language(Task):
     """Next-token prediction on one long text."""
 
-    def __init__(self, splits: Mapping[str, Array], settings: Any, seed: int, context: int, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, splits: Mapping[str, Array], settings: Any, seed: int, context: int, tokenizer: Tokenizer, recurrent: bool = False
+    ) -> None:
         super().__init__(splits, settings, seed)
+        key = "context" if recurrent else "max_position_embeddings"
         for split, tokens in splits.items():
             if len(tokens) <= context:
                 raise UserError(
-                    f"architecture.max_position_embeddings = {context} is too long for the {split} split, which has {len(tokens)} tokens: "
+                    f"architecture.{key} = {context} is too long for the {split} split, which has {len(tokens)} tokens: "
                     f"set it to at most {len(tokens) - 1}, or give that split more text"
                 )
-        self.context, self.tokenizer = context, tokenizer
+        self.context, self.piece, self.tokenizer, self.recurrent = context, context, tokenizer, recurrent
         self._settle(context, len(splits["train"]) // context)
 
     def batch(self, step: int) -> Batch:
-        windows = sampler.language_batch(self.splits["train"], self.seed, step, self.sequences, self.context)
-        return Batch(windows[:, :-1], windows[:, 1:])
+        draw = sampler.stream_batch if self.settings.carry_state else sampler.language_batch
+        rows = draw(self.splits["train"], self.seed, step, self.sequences, self.context)
+        return Batch(rows[:, :-1], rows[:, 1:])
 
     def whole(self, split: str, limit: int | None = None) -> Iterator[Batch]:
-        """Windows of the full context side by side, each predicting all its positions from what it holds itself; the last may be shorter.
+        """Windows (`windows.length`) side by side, each predicting all its positions from what it holds itself; the last may be shorter.
 
         Every token but the split's first is predicted once, the first of a window from one token only. (Overlapping windows would give a
         lower loss; this is the protocol of published character-level figures.)
         """
         tokens = self.splits[split][: None if limit is None else limit + 1].astype(np.int64)
-        full = (len(tokens) - 1) // self.context
-        inputs, targets = (part[: full * self.context].reshape(full, self.context) for part in (tokens[:-1], tokens[1:]))
-        size = max(1, EVALUATION_TOKENS // self.context)
-        for start in range(0, full, size):
-            yield Batch(torch.from_numpy(inputs[start : start + size]), torch.from_numpy(targets[start : start + size]))
-        rest = torch.from_numpy(tokens[full * self.context :])[None]
-        if rest.shape[1] > 1:
-            yield Batch(rest[:, :-1], rest[:, 1:])
+        length = windows.length(tokens, self.context, self.recurrent)
+        size = windows.STREAMS if self.recurrent else max(1, EVALUATION_TOKENS // length)
+        for start in range(0, len(tokens) - 1, size * length):
+            part = tokens[start : start + size * length + 1]
+            full = [windows.full(part, length)] if len(part) > length else []
+            for rows in (*full, windows.rest(part, length)):
+                if rows.shape[1] > 1:
+                    batch = torch.from_numpy(rows.copy())
+                    yield Batch(batch[:, :-1], batch[:, 1:])
 
     def sample(self, module: Model) -> str:
         """Text that goes on from the first tokens of the validation split."""
@@ -215,12 +228,15 @@ class Arithmetic(Task):
         return "\n".join(self.codec.decode([*row[:start], *answer]) for row, answer in zip(rows, answers, strict=True))
 
 
-def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, seed: int) -> Task:
-    """The task of a ready data set, whose dataset.json is `dataset`; raises `UserError` where a shard is not what was written."""
+def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, seed: int, recurrent: bool) -> Task:
+    """The task of a ready data set, whose dataset.json is `dataset`, for a model of this context, with a recurrent state or without.
+
+    Raises `UserError` where a shard is not what was written.
+    """
     files = {split: ready / f"{split}.safetensors" for split in paths.SPLITS}
     for file in files.values():
         shards.verify(file)
     splits = {split: shards.open(file)["tokens"] for split, file in files.items()}
     if dataset["kind"] == "arithmetic":
         return Arithmetic(splits, settings, seed, context, Codec.from_dict(dataset["codec"]))
-    return Language(splits, settings, seed, context, tokenizers.load(ready))
+    return Language(splits, settings, seed, context, tokenizers.load(ready), recurrent)

@@ -75,7 +75,7 @@ def test_a_limit_takes_windows_from_the_whole_split(ready, config, table):
 
 def test_memory_bound_changes_nothing(ready, config, table):
     full = windows.full(np.array(tokenizers.load(ready).encode(TEXT)), CONTEXT).copy()
-    assert losses(table, full, rows=1) == pytest.approx(losses(table, full, rows=100))
+    assert losses(table, full, 1, CONTEXT) == pytest.approx(losses(table, full, 100, CONTEXT))
 
 
 def test_baselines_are_judged_on_the_same_tokens(ready, config):

@@ -201,7 +201,7 @@ def test_the_old_signal_handlers_come_back(tmp_path: Path) -> None:
 def test_a_state_holds_every_tensor_of_the_optimizers(tmp_path: Path) -> None:
     trainer = toy.trainer(toy.language(optimizer="muon"), tmp_path)
     trainer.run()
-    tensors, record = state.capture(trainer.module, trainer.optimizers, trainer.progress, trainer.best, trainer.loss)
+    tensors, record = state.capture(trainer.module, trainer.optimizers, trainer.progress, trainer.best, trainer.loss, {})
     adamw = sum(len(group["params"]) for group in trainer.optimizers[0].param_groups)
     assert sum(name.startswith("optimizer/0.") for name in tensors) == 3 * adamw
     assert sum(name.startswith("optimizer/1.") for name in tensors) == 2  # one momentum a shape: 16 x 16 and 16 x 24
