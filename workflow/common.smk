@@ -41,7 +41,7 @@ DATA = [
 MODEL = [
     "pipeline/models/__init__.py",
     "pipeline/models/base.py",
-    "pipeline/models/{family}.py",
+    "pipeline/models/{family}",
 ]
 NATIVE = [
     "pipeline/ops",
@@ -79,6 +79,7 @@ CODE = {
         *MODEL,
         "pipeline/data/sampler.py",
         "pipeline/data/shards.py",
+        "pipeline/data/windows.py",
         "pipeline/models/generation.py",
         "pipeline/rng.py",
         "pipeline/training",
@@ -89,6 +90,7 @@ CODE = {
         *NATIVE,
         "pipeline/data/sampler.py",
         "pipeline/data/shards.py",
+        "pipeline/data/windows.py",
         "pipeline/models/generation.py",
         "pipeline/quantization",
         "pipeline/rng.py",

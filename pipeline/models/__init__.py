@@ -1,6 +1,6 @@
 """Model families behind one protocol (`base.Model`), and their directories.
 
-A family is a file here with `configuration`, `build` and `initialize`. Its module answers
+A family is a folder here, one of whose files has `configuration`, `build` and `initialize`. Its module answers
 
     logits_BTV, state = module(tokens_BT, state)    # state: None, or what `initial_state` made (a cache, a recurrent state)
     module.initial_state(batch_size, length)        # the state before the first of at most `length` tokens

@@ -27,7 +27,7 @@ def edit_input(workspace: Workspace) -> str:
 
 
 def edit_code(workspace: Workspace) -> str:
-    file = workspace.folder / "pipeline/models/transformer.py"
+    file = workspace.folder / "pipeline/models/transformer/__init__.py"
     file.write_text(file.read_text() + "# edited\n")
     return str(file)
 

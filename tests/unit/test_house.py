@@ -35,7 +35,7 @@ SIBLINGS = {
     "data/sources": {"package", "http", "local", "hub"},
     "stages": set(STAGE_PARAMETERS),
 }
-"""Files that are alternatives to each other, so that each can be read, replaced or removed alone."""
+"""Files (or folders) that are alternatives to each other, so that each can be read, replaced or removed alone."""
 LIBRARIES = {
     "mlflow": {"tracking"},
     "quintet_native": {"ops"},
@@ -106,7 +106,9 @@ def test_siblings_do_not_know_each_other(folder):
     for stem in siblings:
         known = {
             full.removeprefix(package).split(".")[0]
-            for full in imports(PROJECT / f"pipeline/{folder}/{stem}.py")
+            for path in (PROJECT / f"pipeline/{folder}/{stem}.py", *sources(f"pipeline/{folder}/{stem}"))
+            if path.exists()
+            for full in imports(path)
             if full.startswith(package)
         }
         assert known & (siblings - {stem}) == set()
