@@ -5,7 +5,7 @@ from pipeline.ops import cuda_recurrent as _cuda_recurrent  # noqa: F401  (regis
 from pipeline.ops.convolution import conv2d
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
-from pipeline.ops.recurrent import recurrent_run
+from pipeline.ops.recurrent import recurrent_run, recurrent_vjp
 from pipeline.ops.reference import bytes_in_row
 from pipeline.ops.spiking import silent_state, spiking_run
 
@@ -17,6 +17,7 @@ __all__ = [
     "linear",
     "pack",
     "recurrent_run",
+    "recurrent_vjp",
     "silent_state",
     "spiking_run",
     "tile",

@@ -5,6 +5,7 @@ Here on the CPU, in `cuda_recurrent` on CUDA, where the host waits for the devic
 Shapes: B rows, N neurons, S frames of input, I neurons that receive it, C collected states.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,12 +55,62 @@ def recurrent_run(
     kept for the backward pass, which computes the others again: K near sqrt(steps) needs the least memory, for a third more time.
     `ValueError` that names the argument for a wrong type, size, device or number.
     """
-    if isinstance(seed, int):
-        seed = torch.tensor((seed + 2**63) % 2**64 - 2**63)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, weight, bias, gain, state))
     plan = [steps, every, hold, collect, segment, keep]
-    final, states, *_ = torch.ops.quintet.recurrent(weight, bias, gain, state, drive, places, seed, plan, activation, dropout, epsilon)
+    inputs = (weight, bias, gain, state, drive, places, _seed(seed), plan, activation, dropout, epsilon)
+    final, states, *_ = torch.ops.quintet.recurrent(*inputs)
     return final, states
+
+
+def recurrent_vjp(
+    drive: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    gain: Tensor,
+    *,
+    steps: int,
+    state: Tensor | None,
+    places: Tensor | None,
+    every: int,
+    hold: bool,
+    collect: int,
+    activation: str,
+    dropout: float,
+    seed: int | Tensor,
+    epsilon: float,
+    segment: int,
+) -> tuple[Tensor, Tensor, Callable[[Tensor | None, Tensor | None], Outputs]]:
+    """`recurrent_run` outside of autograd, whose bookkeeping takes longer than a small network: (final, states, pull).
+
+    pull(gradient of final, gradient of states), None for zero, gives those of (weight, bias, gain, state, drive); a state of None has none.
+    """
+    inputs = (
+        weight,
+        bias,
+        gain,
+        state,
+        drive,
+        places,
+        _seed(seed),
+        [steps, every, hold, collect, segment, True],
+        activation,
+        dropout,
+        epsilon,
+    )
+    with torch.no_grad():
+        final, states, *kept = _below(*inputs)
+
+    def pull(of_final: Tensor | None, of_states: Tensor | None) -> Outputs:
+        with torch.no_grad():
+            gradients: Outputs = torch.ops.quintet.recurrent_backward.default(*inputs, *kept, of_final, of_states)
+        return gradients
+
+    return final, states, pull
+
+
+def _seed(seed: int | Tensor) -> Tensor:
+    """As the operation takes it: 64 bits without a sign, in a tensor."""
+    return torch.tensor((seed + 2**63) % 2**64 - 2**63) if isinstance(seed, int) else seed
 
 
 def padded(neurons: int) -> int:
@@ -127,18 +178,20 @@ def numbers_of(seed: Tensor, plan: list[int], activation: str, dropout: float, e
     return native.module().RecurrentNumbers(*plan[:5], activation, dropout, epsilon, int(seed) % 2**64, threads)
 
 
-@torch.library.impl("quintet::recurrent", "CPU")
 def _forward(*inputs: Any) -> Outputs:
     outputs = outputs_of(*inputs)
     native.call("recurrent_forward", *_dense(*inputs[:6]), numbers_of(*inputs[6:11]), *outputs, bool(inputs[7][5]))
     return outputs
 
 
-@torch.library.impl("quintet::recurrent_backward", "CPU")
 def _backward(*inputs: Any) -> Outputs:
     gradients = gradients_of(*inputs)
     native.call("recurrent_backward", *_dense(*inputs[:6]), numbers_of(*inputs[6:11]), *_dense(*inputs[11:]), *gradients)
     return gradients
+
+
+torch.library.impl("quintet::recurrent", "CPU", _forward)
+torch.library.impl("quintet::recurrent_backward", "CPU", _backward)
 
 
 class _Run(torch.autograd.Function):

@@ -107,7 +107,7 @@ def test_example_1_xor():
 def test_example_2_mnist_asymmetric_vocab():
     model = RealNet(num_neurons=10, input_ids=range(10), output_ids=range(10), vocab_size=[784, 10])
     trainer = RealNetTrainer(model, loss_fn=torch.nn.CrossEntropyLoss())
-    images, labels = torch.rand(40, 784), torch.randint(0, 10, (40,))
+    images, labels = torch.rand(40, 784) - 0.5, torch.randint(0, 10, (40,))
     history = trainer.fit(images, labels, epochs=60, batch_size=20, thinking_steps=10)
     assert history[-1] < history[0] / 2
     assert trainer.predict(images, 10).shape == (40, 10)

@@ -1,9 +1,10 @@
 """RealNet's trainer: batches in, one optimizer update at a time, with persistent gradients, synaptic noise, regeneration and growth."""
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from pipeline import progress
 from pipeline.apps.realnet import neurogenesis
 from pipeline.apps.realnet.data import to_tensor
-from pipeline.apps.realnet.losses import Loss, compare
+from pipeline.apps.realnet.losses import Loss, Transform, compare, with_gradient
+from pipeline.apps.realnet.windows import Batch, Steps, draw, windows
+from pipeline.models.realnet import direct
 from pipeline.models.realnet.network import RealNet
-
-Steps = int | tuple[int, int]
-"""A number of thinking steps, or (least, most): then each update draws one, and the network learns to answer at any of them."""
+from pipeline.models.realnet.weights import allowed
 
 
 class RealNetTrainer:
@@ -25,7 +26,8 @@ class RealNetTrainer:
     lr: 0.01 by default: a single layer of few neurons does not move at a deep network's 1e-4. loss_fn: mean squared error by default.
     device: where the network is expected to be; it is never moved. gradient_persistence: share of the last gradient that is added to the
     next one ("ghost gradients": a momentum before the optimizer). synaptic_noise: standard deviation of the noise that each update adds to
-    all weights. clip: largest norm of the gradient.
+    all weights. clip: largest norm of the gradient. precision: "bf16" runs encoder, decoder and what output_transform does in bfloat16
+    (torch.autocast); weights, moments, and the recurrent run stay float32. segment: see `ops.recurrent_run`: less memory, more time.
     """
 
     def __init__(
@@ -39,13 +41,16 @@ class RealNetTrainer:
         synaptic_noise: float = 1e-6,
         *,
         clip: float = 1.0,
+        precision: Literal["float32", "bf16"] = "float32",
+        segment: int = 0,
     ) -> None:
         if device is not None and torch.device(device).type != model.device.type:
             raise ValueError(f"device = {str(device)!r}, but the network is on {model.device}: build it there, or move it by model.to(...)")
         for name, value, below in (("gradient_persistence", gradient_persistence, 1.0), ("synaptic_noise", synaptic_noise, float("inf"))):
             if not 0 <= value < below:
                 raise ValueError(f"{name} must be at least 0 and below {below}, not {value!r}")
-        self.model, self.initial_lr, self.clip = model, lr, clip
+        allowed("precision", precision, ("float32", "bf16"))
+        self.model, self.initial_lr, self.clip, self.precision, self.segment = model, lr, clip, precision, segment
         self.optimizer = optimizer if optimizer is not None else default_optimizer(model, lr)
         self.loss_fn: Loss = loss_fn if loss_fn is not None else nn.MSELoss()
         self.gradient_persistence, self.synaptic_noise = gradient_persistence, synaptic_noise
@@ -61,8 +66,9 @@ class RealNetTrainer:
         *,
         full_sequence: bool = False,
         mask: Any = None,
-        output_transform: Callable[[Tensor], Tensor] | None = None,
+        output_transform: Transform | None = None,
         gradient_accumulation_steps: int = 1,
+        tbptt_steps: int | None = None,
         on_epoch: Callable[[int, float], bool | None] | None = None,
         verbose: bool = False,
     ) -> list[float]:
@@ -86,6 +92,7 @@ class RealNetTrainer:
                         full_sequence,
                         None if m is None else m[rows],
                         output_transform,
+                        tbptt_steps=tbptt_steps,
                         as_tensor=True,
                     )
                     for rows in torch.randperm(len(x)).to(x.device).split(batch_size)
@@ -106,46 +113,58 @@ class RealNetTrainer:
         gradient_accumulation_steps: int = 1,
         full_sequence: bool = False,
         mask: Any = None,
-        output_transform: Callable[[Tensor], Tensor] | None = None,
+        output_transform: Transform | None = None,
         *,
+        tbptt_steps: int | None = None,
         as_tensor: bool = False,
     ) -> Any:
         """One batch: its loss, a float. The weights move after every `gradient_accumulation_steps` batches.
 
         The loss compares the output [B, O] after the last step, or with `full_sequence` [B, C, O] at every read step, once it went through
-        `output_transform`. mask: weights in the shape of the unreduced losses. `ValueError` for shapes that do not fit.
+        `output_transform`. mask: weights in the shape of the unreduced losses. tbptt_steps: truncated backpropagation in windows of so many
+        steps, each a batch of its own, that begins with the state that the last one left but sends no gradient back to it; memory is one
+        window's. `ValueError` for shapes that do not fit.
         """
-        model = self.model.train()
-        x, y = to_tensor(input_features, model.device), to_tensor(target_values, model.device)
-        if self._pending == 0:
-            self._begin()
-        output = self._output(x, draw(thinking_steps, x), full_sequence)
-        if output_transform is not None:
-            output = output_transform(output)
-        loss = compare(self.loss_fn, output, y, None if mask is None else to_tensor(mask, model.device))
-        (loss / gradient_accumulation_steps).backward()
-        self._pending += 1
-        if self._pending >= gradient_accumulation_steps:
-            self.flush()
-        return loss.detach() if as_tensor else float(loss.detach())
+        if not self.model.training:
+            self.model.train()
+        x, y = to_tensor(input_features, self.model.device), to_tensor(target_values, self.model.device)
+        batch = Batch(x, y, None if mask is None else to_tensor(mask, self.model.device), draw(thinking_steps, x))
+        if tbptt_steps is None:
+            parts = [batch]
+        elif full_sequence:
+            parts = list(windows(batch, tbptt_steps, self.model.pulse_mode))
+        else:
+            raise ValueError("tbptt_steps needs full_sequence=True: a loss at the last step alone teaches the last window alone")
+        loss, state = torch.zeros((), device=x.device), None
+        for part in parts:
+            part_loss, state = self._learn(part, state, full_sequence, output_transform, 1 / gradient_accumulation_steps)
+            loss = loss + part_loss * (part.steps / batch.steps)
+            self._pending += 1
+            if self._pending >= gradient_accumulation_steps:
+                self.flush()
+        return loss if as_tensor else float(loss)
 
     def flush(self) -> None:
         """Move the weights by what was accumulated, also where an epoch ends amid it. A gradient that is not finite moves nothing."""
         if self._pending == 0:
             return
         self._pending = 0
-        parameters = list(self.model.parameters())
-        norm = nn.utils.clip_grad_norm_(parameters, self.clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        else:
+        gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
+        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+        if not math.isfinite(norm):
             self.optimizer.zero_grad()
+            return
+        if norm > self.clip:
+            torch._foreach_mul_(gradients, self.clip / norm)
+        self.optimizer.step()
 
     def predict(self, input_features: Any, thinking_steps: int = 10, full_sequence: bool = False) -> Tensor:
         """Outputs [B, O] after the last step, or [B, C, O] at every read step, without dropout and gradients."""
         model = self.model.eval()
         with torch.no_grad():
-            return self._output(to_tensor(input_features, model.device), thinking_steps, full_sequence)
+            states, _ = model(to_tensor(input_features, model.device), thinking_steps, collect=None if full_sequence else thinking_steps)
+            output = model.output(states)
+            return output if full_sequence else output[:, -1]
 
     def regenerate_synapses(self, threshold: float = 0.01, percentage: float | None = None, **options: Any) -> tuple[int, int]:
         """Give useless synapses a new start: see `neurogenesis.regenerate`. Returns (revived, total)."""
@@ -157,35 +176,51 @@ class RealNetTrainer:
         if verbose:
             progress.say(f"expanded by {amount} to {self.model.num_neurons} neurons")
 
+    def _learn(
+        self, batch: Batch, state: Tensor | None, full_sequence: bool, transform: Transform | None, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Add `share` of the batch's gradient to what the parameters have; the loss, and the state at the end."""
+        if self._pending == 0:
+            self._begin()
+        model, collect = self.model, None if full_sequence else batch.steps
+        if self.precision == "float32" and direct.possible(model, batch.x):
+            output, final, pull = direct.run(model, batch.x, batch.steps, state, collect, self.segment)
+            shown = output if full_sequence else output[:, -1]
+            loss, gradient = with_gradient(self.loss_fn, shown, batch.y, batch.mask, transform, share)
+            for name, value in pull(gradient if full_sequence else gradient[:, None]).items():
+                parameter = getattr(model, name)
+                if parameter.requires_grad:
+                    parameter.grad = value if parameter.grad is None else parameter.grad.add_(value)
+            return loss, final
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            states, final = model(batch.x, batch.steps, state, collect=collect, segment=self.segment)
+            output = model.output(states)
+            output = output if full_sequence else output[:, -1]
+            output = output if transform is None else transform(output)
+        loss = compare(self.loss_fn, output.float(), batch.y, batch.mask)
+        (loss * share).backward()
+        return loss.detach(), final.detach()
+
     def _begin(self) -> None:
         """Before an update: fade or forget the last gradient, shake the weights."""
+        parameters = self._parameters()
         if self.gradient_persistence:
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(self.gradient_persistence)
+            held = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            if held:
+                torch._foreach_mul_(held, self.gradient_persistence)
         else:
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
         if self.synaptic_noise:
             with torch.no_grad():
-                for parameter in self.model.parameters():
-                    parameter.add_(torch.randn_like(parameter), alpha=self.synaptic_noise)
+                sizes = [parameter.numel() for parameter in parameters]
+                noise = torch.randn(sum(sizes), device=self.model.device).split(sizes)
+                shaped = [each.view(parameter.shape) for each, parameter in zip(noise, parameters, strict=True)]
+                torch._foreach_add_(parameters, shaped, alpha=self.synaptic_noise)
 
-    def _output(self, x: Tensor, steps: int, full_sequence: bool) -> Tensor:
-        states, _ = self.model(x, steps, collect=None if full_sequence else steps)
-        output = self.model.output(states)
-        return output if full_sequence else output[:, -1]
-
-
-def draw(steps: Steps, x: Tensor) -> int:
-    """The number itself, or one of (least, most) by torch's random numbers; for sequences a multiple of the tokens."""
-    if isinstance(steps, int):
-        return steps
-    least, most = steps
-    unit = 1 if x.is_floating_point() and x.dim() == 2 else x.shape[1]
-    first, last = -(-least // unit), most // unit
-    if not 1 <= first <= last:
-        raise ValueError(f"thinking_steps = {steps} must be (least, most) around a multiple of {unit}")
-    return unit * int(torch.randint(first, last + 1, ()))
+    def _parameters(self) -> list[Tensor]:
+        """What the optimizer moves."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
 def default_optimizer(model: RealNet, lr: float) -> torch.optim.Optimizer:

@@ -101,51 +101,57 @@ class RealNet(nn.Module):
         `collect` reads every so many steps instead (`collect=steps`: the end alone). In it the output neurons are scaled as outputs are.
         final_state [B, N] is the raw state to go on from. `segment`: see `ops.recurrent_run`.
         """
-        x, when = self.encode(x_input), inputs.timing(x_input, steps, self.pulse_mode)
-        self._check_state(current_state, x.shape[0])
-        dropout = self.dropout_rate if self.training else 0.0
-        final_BN, states_BCN = recurrent_run(
-            x,
-            self.W,
-            self.b,
-            self.gain,
-            steps=steps,
-            state=current_state,
-            places=self.places,
-            every=when.every,
-            hold=when.hold,
-            collect=when.collect if collect is None else collect,
-            activation=self.activation,
-            dropout=dropout,
-            seed=torch.randint(2**62, ()) if dropout else 0,
-            epsilon=self.epsilon,
-            segment=segment,
-        )
+        x = self.encode(x_input)
+        final_BN, states_BCN = recurrent_run(x, self.W, self.b, self.gain, **self.plan(x_input, steps, current_state, collect, segment))
         return self.read(states_BCN), final_BN
+
+    def plan(
+        self, x_input: Tensor, steps: int, state: Tensor | None = None, collect: int | None = None, segment: int = 0
+    ) -> dict[str, Any]:
+        """What `ops.recurrent_run` needs beside input and weights; the arguments are those of `forward`, a seed of dropout is drawn."""
+        when = inputs.timing(x_input, steps, self.pulse_mode)
+        if state is not None and list(state.shape) != [len(x_input), self.num_neurons]:
+            raise ValueError(f"current_state must be [batch, neurons] = {[len(x_input), self.num_neurons]}, not {list(state.shape)}")
+        dropout = self.dropout_rate if self.training else 0.0
+        return {
+            "steps": steps,
+            "state": state,
+            "places": self.places,
+            "every": when.every,
+            "hold": when.hold,
+            "collect": when.collect if collect is None else collect,
+            "activation": self.activation,
+            "dropout": dropout,
+            "seed": torch.randint(2**62, ()) if dropout else 0,
+            "epsilon": self.epsilon,
+            "segment": segment,
+        }
 
     def encode(self, x_input: Tensor) -> Tensor:
         """What enters the input neurons: [B, S, I], S = 1 for a single frame. `ValueError` says what x_input may be."""
+        x = self.frames(x_input).to(self.W.dtype) * self.input_scale
+        return x if x.dim() == 3 else x[:, None]
+
+    def frames(self, x_input: Tensor) -> Tensor:
+        """Input as the input neurons see it before their scales: [B, I] or [B, S, I]."""
         if not isinstance(x_input, Tensor):
             raise ValueError(f"x_input must be a tensor, not {type(x_input).__name__}: see to_tensor")
         if x_input.device != self.device:
             raise ValueError(f"x_input is on {x_input.device} but the network is on {self.device}: move one of them")
         inputs.check_shape(x_input)
+        dense = x_input.is_floating_point()
         if self.v_in < 0:
-            dense = x_input.is_floating_point()
-            x = inputs.features(x_input, self.places, self.num_neurons) if dense else inputs.one_hot(x_input, len(self.input_ids))
-        elif x_input.is_floating_point():
+            return inputs.features(x_input, self.places, self.num_neurons) if dense else inputs.one_hot(x_input, len(self.input_ids))
+        if dense:
             if self.projection is None:
                 raise ValueError("x_input holds vectors, but vocab_mode = 'discrete' takes tokens: build the network with 'hybrid'")
             if x_input.shape[-1] != self.v_in:
                 raise ValueError(f"x_input {list(x_input.shape)} must end with {self.v_in} features, the first of vocab_size")
-            x = self.projection(x_input)
-        else:
-            if self.embedding is None:
-                raise ValueError("x_input holds tokens, but vocab_mode = 'continuous' takes vectors: build the network with 'hybrid'")
-            inputs.check_tokens(x_input, 0, self.v_in, "a token of the vocabulary")
-            x = self.embedding(x_input.long())
-        x = x.to(self.W.dtype) * self.input_scale
-        return x if x.dim() == 3 else x[:, None]
+            return self.projection(x_input)
+        if self.embedding is None:
+            raise ValueError("x_input holds tokens, but vocab_mode = 'continuous' takes vectors: build the network with 'hybrid'")
+        inputs.check_tokens(x_input, 0, self.v_in, "a token of the vocabulary")
+        return self.embedding(x_input.long())
 
     def read(self, states: Tensor) -> Tensor:
         """Raw states [..., N] as `forward` returns them: decoded [..., v_out], or with scaled output neurons [..., N]."""
@@ -166,10 +172,6 @@ class RealNet(nn.Module):
         """Compile in place by `torch.compile`; returns the network itself, whose parameters keep their names."""
         super().compile(*arguments, **options)
         return self
-
-    def _check_state(self, state: Tensor | None, batch: int) -> None:
-        if state is not None and list(state.shape) != [batch, self.num_neurons]:
-            raise ValueError(f"current_state must be [batch, neurons] = {[batch, self.num_neurons]}, not {list(state.shape)}")
 
 
 def _ids(argument: str, ids: Iterable[int], neurons: int) -> list[int]:
