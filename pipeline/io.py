@@ -21,6 +21,8 @@ from filelock import FileLock, Timeout
 from pipeline.errors import UserError
 
 CHUNK = 1 << 20
+JSON_LIMIT = 1 << 24
+"""The longest JSON file that is read, in bytes, where its reader does not say otherwise."""
 
 
 def sha256(path: Path) -> str:
@@ -80,14 +82,49 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, canonical_json(value).encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a file that is missing or damaged is a `UserError` that names it."""
+def read_json(path: Path, limit: int = JSON_LIMIT) -> Any:
+    """Read JSON; a file that is missing, damaged or longer than `limit` is a `UserError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(f"it has more than {limit} bytes")
+        return parse_json(data)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that makes it (`dvc repro` runs all that is needed)") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a file of JSON") from None
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete it and run the stage that makes it again") from None
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of JSON in UTF-8; `ValueError` for anything else: numbers without end, halves of characters, depth beyond Python's."""
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if b"\\u" in data:
+        json.dumps(value, ensure_ascii=False).encode()  # an escape may be half of a surrogate pair, which is no text
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def check_version(path: Path, field: str, version: Any, newest: int) -> None:
+    """Raise `UserError` for a file whose `field` is no version that this program reads."""
+    if type(version) is not int or not 1 <= version <= newest:
+        reads = "1" if newest == 1 else f"1 to {newest}"
+        raise UserError(f"{path}: {field} is {version!r}, but this program reads {reads}: use the version of it that wrote the file")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:

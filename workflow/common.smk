@@ -73,6 +73,7 @@ CODE = {
         "pipeline/data/ready.py",
         "pipeline/data/shards.py",
         "pipeline/data/splits.py",
+        "pipeline/tensors.py",
     ],
     "train": [
         *DATA,
@@ -82,6 +83,7 @@ CODE = {
         "pipeline/data/windows.py",
         "pipeline/models/generation.py",
         "pipeline/rng.py",
+        "pipeline/tensors.py",
         "pipeline/training",
     ],
     "quantize": [
@@ -94,6 +96,7 @@ CODE = {
         "pipeline/models/generation.py",
         "pipeline/quantization",
         "pipeline/rng.py",
+        "pipeline/tensors.py",
         "pipeline/training",
     ],
     "convert": [
@@ -106,6 +109,7 @@ CODE = {
         "pipeline/data/windows.py",
         "pipeline/models/generation.py",
         "pipeline/rng.py",
+        "pipeline/tensors.py",
     ],
     "evaluate": [
         *DATA,
@@ -118,6 +122,7 @@ CODE = {
         "pipeline/evaluation",
         "pipeline/models/generation.py",
         "pipeline/rng.py",
+        "pipeline/tensors.py",
     ],
     "report": [
         "pipeline/report",

@@ -11,24 +11,32 @@ A family is a folder here, one of whose files has `configuration`, `build` and `
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from pipeline import io
+from pipeline import tensors as tensor_files
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 
 FAMILIES = {"transformer": "pipeline.models.transformer"}
 
-MOST_POSITIONS = 1 << 20
-"""The longest context of a directory that is read: its tables take memory that no weight stands for."""
+VERSION = 1
+"""Of the directories' form: `quintet.version` in config.json."""
+AGAIN = "run the stage that makes it again (`dvc repro` runs all that is needed)"
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+"""Keys of a config.json that no model can have more of than weights."""
+MOST_ANGLES = 1 << 26
+"""Positions times channels of a directory that is read: such tables take memory that no weight stands for."""
 
 
 def family(name: str) -> ModuleType:
@@ -54,21 +62,16 @@ def create(config: Mapping[str, Any], seed: int) -> Model:
 def load(directory: Path) -> Model:
     """The float model of a directory, ready for inference; raises `UserError` where files are missing, damaged or do not fit each other."""
     config = read_config(directory)
-    state = read_tensors(directory / "model.safetensors")
-    check_sizes(config, sum(tensor.numel() for tensor in state.values()), directory / "config.json")
-    try:
-        module = build(config)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{directory}/config.json describes no model that can be built ({error!r}): train the model again") from None
+    path = directory / "model.safetensors"
+    state = read_tensors(path)
+    check_sizes(config, sum(tensor.numel() for tensor in state.values()), len(state), directory / "config.json")
+    module = hollow(config, directory / "config.json")
     expected = module.state_dict()
-    wrong = sorted(name for name in expected.keys() | state.keys() if _shape(expected, name) != _shape(state, name))
+    wrong = sorted(name for name in expected.keys() | state.keys() if kind(expected, name) != kind(state, name))
     if wrong:
         name = wrong[0]
-        found, asked = _shape(state, name), _shape(expected, name)
-        raise UserError(
-            f"{directory}/model.safetensors: config.json asks for {name} to be {asked}, but it is {found}: train the model again"
-        )
-    module.load_state_dict(state)
+        raise UserError(f"{path}: config.json asks for {name} to be {kind(expected, name)}, but it is {kind(state, name)}: {AGAIN}")
+    module.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)  # out of the mapped file
     return module.eval()
 
 
@@ -82,42 +85,68 @@ def recurrent(config: Mapping[str, Any]) -> bool:
     return bool(config["quintet"].get("recurrent", False))
 
 
-def check_sizes(config: Mapping[str, Any], weights: int, path: Path) -> None:
-    """Raise `UserError` where a size in a config.json is larger than the number of weights allows, before memory is taken for it."""
-    for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"):
-        if isinstance(size := config.get(key), int) and size > weights:
-            raise UserError(f"{path}: {key} is {size}, but the model has {weights} weights: train the model again")
-    if isinstance(positions := config.get("max_position_embeddings"), int) and positions > MOST_POSITIONS:
-        raise UserError(f"{path}: max_position_embeddings is {positions}, but at most {MOST_POSITIONS} can be read: train the model again")
+def check_sizes(config: Mapping[str, Any], weights: int, tensors: int, path: Path) -> None:
+    """Raise `UserError` where a size in a config.json is more than the numbers of weights and tensors allow, before it costs anything."""
+    most = {"num_hidden_layers": (tensors, "tensors"), **dict.fromkeys(SIZES, (weights, "weights"))}
+    for key, (limit, what) in most.items():
+        if isinstance(size := config.get(key), int) and size > limit:
+            raise UserError(f"{path}: {key} is {size}, but the model has {limit} {what}: {AGAIN}")
+    positions, channels = config.get("max_position_embeddings"), config.get("head_dim", 1)
+    if isinstance(positions, int) and isinstance(channels, int) and positions * channels > MOST_ANGLES:
+        most_positions = MOST_ANGLES // max(channels, 1)
+        raise UserError(f"{path}: max_position_embeddings is {positions}, but at most {most_positions} can be read: {AGAIN}")
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
-    return f"of shape {list(tensors[name].shape)}" if name in tensors else "absent"
+def hollow(config: Mapping[str, Any], path: Path) -> Model:
+    """A module whose parameters take no memory, to be given the tensors of a file; raises `UserError` for a config.json of no model."""
+    try:
+        with _Hollow():
+            return build(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} describes no model that can be built ({error!r}): {AGAIN}") from None
+
+
+class _Hollow(TorchFunctionMode):
+    """Makes `torch.empty`, from which modules make their parameters, take no memory: they are replaced before they are used."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        device = {"device": "meta"} if function is torch.empty else {}
+        return function(*args, **{**(kwargs or {}), **device})
+
+
+def kind(tensors: Mapping[str, Tensor], name: str) -> str:
+    """Type and shape of a tensor, in words."""
+    if name not in tensors:
+        return "absent"
+    return f"{str(tensors[name].dtype).removeprefix('torch.')} of shape {list(tensors[name].shape)}"
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """config.json of a model directory; raises `UserError` where it was not made here."""
-    config = io.read_json(directory / "config.json")
+    """config.json of a model directory; raises `UserError` where it was not made here, or by a newer version."""
+    path = directory / "config.json"
+    config = io.read_json(path)
     section = config.get("quintet") if isinstance(config, dict) else None
-    if not isinstance(section, dict) or "family" not in section:
-        raise UserError(
-            f"{directory}/config.json has no section `quintet` that names the family: give a model directory that was trained here"
-        )
+    if not isinstance(section, dict) or not isinstance(section.get("family"), str):
+        raise UserError(f"{path} has no section `quintet` that names the family: give a model directory that was trained here")
+    io.check_version(path, "quintet.version", section.get("version", 1), VERSION)
     return dict(config)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file; raises `UserError` where it is missing or damaged."""
+    header = tensor_files.read_header(path, AGAIN)
+    if "sha256" in header.metadata:
+        tensor_files.verify(path, header, AGAIN)
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stage that makes it (`dvc repro` runs all that is needed)") from None
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the stage that makes it again") from None
+        raise UserError(f"{path} is damaged ({error}): {AGAIN}") from None
 
 
 def save(tensors: Mapping[str, Tensor], config: Mapping[str, Any], model_file: Path, config_file: Path) -> None:
     """Write a model's two files; the tensors' order in the file depends on their names and types only."""
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    io.write_bytes(model_file, to_bytes(plain, {"format": "pt"}))
-    io.write_json(config_file, dict(config))
+    io.write_bytes(model_file, tensor_files.seal(to_bytes(plain), {"format": "pt"}))
+    io.write_json(config_file, {**config, "quintet": {**config["quintet"], "version": VERSION}})

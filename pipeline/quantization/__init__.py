@@ -1,12 +1,9 @@
 """Weights at few levels: how they are found (`grid`), stored (`storage`), computed with (`modules`) and what they cost (`report`)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pipeline import models, ops
 from pipeline.errors import UserError
@@ -48,39 +45,24 @@ def load(directory: Path, activations: str | None = None) -> Model:
     if made_for not in ("float", "int8"):
         raise UserError(f"{directory}/config.json: quantization_config.activations is {made_for!r}, not float or int8: {storage.AGAIN}")
     weights = sum(len(matrix.codes) * matrix.columns for matrix in matrices.values()) + sum(tensor.numel() for tensor in others.values())
-    models.check_sizes(config, weights, directory / "config.json")
-    module = _skeleton(config, directory)
-    expected = {name: [*parameter.flatten(1).shape] for name, parameter in module.quantizable().items()}
-    found = {name: [matrix.codes.shape[0], matrix.columns] for name, matrix in matrices.items()}
+    models.check_sizes(config, weights, len(matrices) + len(others), directory / "config.json")
+    module = models.hollow(config, directory / "config.json")
+    expected = {name: str([*parameter.flatten(1).shape]) for name, parameter in module.quantizable().items()}
+    found = {name: str([matrix.codes.shape[0], matrix.columns]) for name, matrix in matrices.items()}
     _compare(found, expected, directory / "config.json")
-    rest = {name: [*tensor.shape] for name, tensor in module.state_dict().items() if name not in expected}
-    _compare({name: [*tensor.shape] for name, tensor in others.items()}, rest, directory / "model.safetensors")
+    rest = {name: tensor for name, tensor in module.state_dict().items() if name not in expected}
+    kinds = [{name: models.kind(tensors, name) for name in tensors} for tensors in (others, rest)]
+    _compare(*kinds, directory / "model.safetensors")
     exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()}, activations or made_for)
     module.load_state_dict(others, strict=False, assign=True)
     return module.eval()
 
 
-def _compare(found: Mapping[str, list[int]], expected: Mapping[str, list[int]], path: Path) -> None:
+def _compare(found: Mapping[str, str], expected: Mapping[str, str], path: Path) -> None:
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
             shapes = f"{found.get(name, 'not there')} where the model's sizes ask for {expected.get(name, 'no such tensor')}"
             raise UserError(f"{path}: {name} is {shapes}: {storage.AGAIN}")
-
-
-class _Hollow(TorchFunctionMode):
-    """Makes `torch.empty`, from which modules make their parameters, take no memory: they are replaced before they are used."""
-
-    def __torch_function__(self, function: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
-        device = {"device": "meta"} if function is torch.empty else {}
-        return function(*args, **{**(kwargs or {}), **device})
-
-
-def _skeleton(config: Mapping[str, Any], directory: Path) -> Model:
-    try:
-        with _Hollow():
-            return models.build(config)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{directory}/config.json describes no model that can be built ({error!r}): {storage.AGAIN}") from None
 
 
 __all__ = ["load", "quantize", "require_finite"]

@@ -13,10 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pipeline import io
+from pipeline import io, tensors
+from pipeline.errors import UserError
 from pipeline.progress import say
 
+VERSION = 1
 GENERATIONS = 2
+AGAIN = "delete it and start the stage again"
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     record: dict[str, Any]
+    path: Path
 
 
 class Store:
@@ -34,23 +38,24 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    def save(self, step: int, held: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Add a generation, and let go of all but the newest two."""
-        data = save(dict(tensors), {"record": json.dumps(record)})
+        data = save(dict(held), {"record": json.dumps({**record, "version": VERSION})})
         io.write_bytes(self.folder / f"{step:012d}-{hashlib.sha256(data).hexdigest()[:32]}.safetensors", data)
         for old in self._files()[GENERATIONS:]:
             old.unlink()
 
     def load(self) -> Checkpoint | None:
-        """The newest generation that is whole, or `None`; each one that is damaged is named, and removed."""
+        """The newest generation that is whole, or `None`; each one that is damaged is named, and removed.
+
+        Raises `UserError` for one of a newer version.
+        """
         for path in self._files():
-            data = path.read_bytes()
-            step, checksum = path.stem.split("-")
-            with contextlib.suppress(SafetensorError, ValueError, KeyError, TypeError):
-                if hashlib.sha256(data).hexdigest()[:32] == checksum:
-                    return Checkpoint(int(step), load(data), json.loads(_metadata(data)["record"]))
-            say(f"{path} is damaged: going back to the checkpoint before it")
-            path.unlink()
+            try:
+                return _read(path)
+            except _Damaged as error:
+                say(f"{path} is damaged ({error}): going back to the checkpoint before it")
+                path.unlink()
         return None
 
     def locked(self, what: str) -> contextlib.AbstractContextManager[None]:
@@ -66,8 +71,22 @@ class Store:
         return sorted(self.folder.glob("*-*.safetensors"), reverse=True)
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The free part of a safetensors header (8-byte little-endian length, then JSON)."""
-    length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
-    return metadata
+class _Damaged(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def _read(path: Path) -> Checkpoint:
+    """Raises `_Damaged`, and `UserError` for a checkpoint of a newer version."""
+    step, _, checksum = path.stem.partition("-")
+    data = path.read_bytes()
+    if not step.isdecimal() or hashlib.sha256(data).hexdigest()[:32] != checksum:
+        raise _Damaged("its name is not its checksum")
+    try:
+        header = tensors.read_header(path, AGAIN)
+        record, held = json.loads(header.metadata["record"]), load(data)
+    except (UserError, SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise _Damaged(error) from None
+    if not isinstance(record, dict):
+        raise _Damaged("its record is not a JSON object")
+    io.check_version(path, "record.version", record.pop("version", 1), VERSION)
+    return Checkpoint(int(step), held, record, path)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline import rng
+from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.streams import Reader
@@ -60,7 +61,17 @@ def capture(
 
 
 def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, readers: Readers) -> tuple[Progress, Tensors, Tensor]:
-    """Put everything back where `capture` found it; returns progress, best weights and the running sum of the loss."""
+    """Put everything back where `capture` found it; returns progress, best weights and the running sum of the loss.
+
+    Raises `UserError` for a checkpoint of another training.
+    """
+    try:
+        return _restore(checkpoint, module, optimizers, readers)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{checkpoint.path} is of another training ({error!r}): delete it and start the stage again") from None
+
+
+def _restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, readers: Readers) -> tuple[Progress, Tensors, Tensor]:
     groups: dict[str, Tensors] = {"best": {}}
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition("/")

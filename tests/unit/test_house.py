@@ -19,7 +19,7 @@ from tests.workspace import PROJECT, project_files
 FLOORS = [
     {"errors"},
     {"paths", "schema", "config"},
-    {"io", "rng", "progress", "tracking", "ops"},
+    {"io", "rng", "progress", "tracking", "ops", "tensors"},
     {"models", "data"},
     {"training", "quantization", "conversion", "evaluation", "report"},
     {"report"},

@@ -118,7 +118,11 @@ DAMAGES = {
     "negative shape": (header_with(lambda h: h["tokens"].update(shape=[-4, -1])), r"tokens\.shape"),
     "no offsets": (header_with(lambda h: h["tokens"].pop("data_offsets")), "tokens does not have exactly"),
     "entry is a list": (header_with(lambda h: h.update(tokens=[])), "tokens does not have exactly"),
-    "no metadata": (header_with(lambda h: h.pop("__metadata__")), "__metadata__ is missing"),
+    "no metadata": (header_with(lambda h: h.pop("__metadata__")), r"__metadata__\.sha256 is missing"),
+    "newer version": (
+        header_with(lambda h: h["__metadata__"].update(version="2")),
+        r"__metadata__\.version is 2, but this program reads 1",
+    ),
     "a gap": (header_with(lambda h: h["tokens"].update(data_offsets=[2, 10])), r"tokens\.data_offsets"),
 }
 
@@ -127,8 +131,9 @@ DAMAGES = {
 def test_damage_is_refused_with_file_and_field(shard: Path, name: str) -> None:
     damage, message = DAMAGES[name]
     shard.write_bytes(damage(shard.read_bytes()))
-    with pytest.raises(UserError, match=rf"train\.safetensors: {message}.*tokenize"):
+    with pytest.raises(UserError, match=rf"train\.safetensors: {message}") as caught:
         shards.open(shard)
+    assert str(caught.value).endswith("use the version of it that wrote the file" if name == "newer version" else "`tokenize` again")
 
 
 def test_missing_shard(tmp_path: Path) -> None:

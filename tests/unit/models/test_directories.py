@@ -41,14 +41,16 @@ def test_an_unknown_family_is_named(folder: Path) -> None:
 
 def test_weights_that_do_not_fit_the_configuration_are_named(folder: Path) -> None:
     io.write_json(folder / "config.json", tiny.config(intermediate_size=20))
-    with pytest.raises(UserError, match=r"down_proj.weight to be of shape \[16, 20\], but it is of shape \[16, 24\]"):
+    with pytest.raises(UserError, match=r"down_proj.weight to be float32 of shape \[16, 20\], but it is float32 of shape \[16, 24\]"):
         models.load(folder)
 
 
 def test_damage_and_absence_are_named(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(
+        UserError, match=r"model\.safetensors: length of the data is \d+ bytes, but the header describes \d+: the file is damaged"
+    ):
         models.load(folder)
     file.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
@@ -65,8 +67,8 @@ def test_a_directory_of_other_makers_is_refused(folder: Path) -> None:
     "change, message",
     [
         ({"hidden_size": 10**9}, r"config\.json: hidden_size is 1000000000, but the model has \d+ weights"),
-        ({"num_hidden_layers": 10**9}, r"config\.json: num_hidden_layers is 1000000000"),
-        ({"max_position_embeddings": 10**12}, r"config\.json: max_position_embeddings is 1000000000000, but at most 1048576"),
+        ({"num_hidden_layers": 100}, r"config\.json: num_hidden_layers is 100, but the model has \d+ tensors"),
+        ({"max_position_embeddings": 10**12}, r"config\.json: max_position_embeddings is 1000000000000, but at most 8388608"),
         ({"hidden_size": "big"}, r"config\.json describes no model that can be built"),
         ({"num_hidden_layers": None}, r"config\.json describes no model that can be built"),
     ],

@@ -113,7 +113,7 @@ TENSOR_FAULTS = {
     r"codes is torch.uint8 \[187\]": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"][:-1].contiguous()}),
     r"codes is torch.int8": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"].view(torch.int8)}),
     "model.norm.weight is not there": lambda t: t.pop("model.norm.weight"),
-    r"extra is \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
+    r"extra is float32 of shape \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
 }
 
 
@@ -140,7 +140,7 @@ CONFIG_FAULTS = {
     "has 6 levels, not one of 3, 4, 5, 7, 9, 15, 256": lambda c: entry(c).update(levels=6),
     "has '5' levels, not one of": lambda c: c["quantization_config"].update(levels="5"),
     "has the largest scale 0.3, which is none that a file holds": lambda c: entry(c).update(largest_scale=0.3),
-    "has the largest scale inf, which": lambda c: entry(c).update(largest_scale=float("inf")),
+    "Infinity is no number of JSON": lambda c: entry(c).update(largest_scale=float("inf")),
     "has the largest scale -1.0, which": lambda c: entry(c).update(largest_scale=-1.0),
     "has the largest scale None, which": lambda c: entry(c).pop("largest_scale"),
     r"codes is torch.uint8 \[188\], but config.json asks": lambda c: entry(c).update(shape=[32, 10**15]),
@@ -177,7 +177,7 @@ def test_an_oversized_model_is_refused_without_its_memory(directory, key):
 def test_truncated_files_are_refused(directory, keep):
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"model.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"model.safetensors: (header length|length of the data) is \d+ .*the file is damaged"):
         quantization.load(directory)
 
 
