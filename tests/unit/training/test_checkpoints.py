@@ -43,7 +43,7 @@ def test_a_damaged_generation_is_named_and_the_one_before_it_taken(store: Store,
     data[-2] ^= 1
     newest.write_bytes({"cut": newest.read_bytes()[:-4], "flip": bytes(data), "empty": b""}[damage])
     assert loaded(store).step == 10
-    assert f"{newest} is damaged: going back to the checkpoint before it" in capsys.readouterr().err
+    assert f"{newest} is damaged (its name is not its checksum): going back to the checkpoint before it" in capsys.readouterr().err
 
 
 def test_two_damaged_generations_mean_a_new_start(store: Store) -> None:
