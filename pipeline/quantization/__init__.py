@@ -51,8 +51,8 @@ def load(directory: Path, activations: str | None = None) -> Model:
     found = {name: str([matrix.codes.shape[0], matrix.columns]) for name, matrix in matrices.items()}
     _compare(found, expected, directory / "config.json")
     rest = {name: tensor for name, tensor in module.state_dict().items() if name not in expected}
-    kinds = [{name: models.kind(tensors, name) for name in tensors} for tensors in (others, rest)]
-    _compare(*kinds, directory / "model.safetensors")
+    there, wanted = ({name: models.kind(tensors, name) for name in tensors} for tensors in (others, rest))
+    _compare(there, wanted, directory / "model.safetensors")
     exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()}, activations or made_for)
     module.load_state_dict(others, strict=False, assign=True)
     return module.eval()
