@@ -9,6 +9,7 @@
 namespace quintet {
 
 void bind_linear(py::module_& module);
+void bind_phase(py::module_& module);
 void bind_recurrent(py::module_& module);
 void bind_spiking(py::module_& module);
 #if defined(QUINTET_WITH_CUDA)
@@ -133,6 +134,7 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("levels"), arg("tiles"));
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
   quintet::bind_linear(module);
+  quintet::bind_phase(module);
   quintet::bind_recurrent(module);
   quintet::bind_spiking(module);
 #if defined(QUINTET_WITH_CUDA)

@@ -1,0 +1,24 @@
+// Phases of spiking neurons at the level avx2.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "phase_levels.hpp"
+#include "quintet/phase.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma GCC target("avx2,fma")
+#define QUINTET_LEVEL 2
+#define QUINTET_NAMESPACE avx2
+#include "phase_run.hpp"
+
+namespace quintet::avx2 {
+
+void phase_forward(const Phase& phase, float* rate, float* voltage, float* adaptation) { run_forward(phase, rate, voltage, adaptation); }
+
+void phase_backward(const Phase& phase, const PhaseGradients& gradients) { run_backward(phase, gradients); }
+
+}  // namespace quintet::avx2
+#endif

@@ -1,0 +1,167 @@
+"""NeuroGen: a language model of six spiking modules, ten connections, and a cycle of five phases for each token.
+
+    sensation    thalamus: the token's embedding less what the prefrontal cortex expected
+    perception   Wernicke: the thalamus, under the prefrontal cortex' context
+    integration  hippocampus: what its memory recalls for Wernicke's pattern; prefrontal cortex: Wernicke, hippocampus and itself, with
+                 gated decays (slow ones are the working memory)
+    selection    basal ganglia: of the prefrontal cortex, how far each of Broca's neurons may go
+    action       Broca: the prefrontal cortex under that gate; the logits of the next token are a projection of its spikes
+
+Feedback from the prefrontal cortex is of the last token. Shapes: B streams, T tokens, V vocabulary, N neurons of a module or of all.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.models.base import Model
+from pipeline.models.neurogen import anatomy, modulators
+from pipeline.models.neurogen.lesions import Lesions
+from pipeline.models.neurogen.memory import Memory
+from pipeline.models.neurogen.neurons import Neurons, pace
+from pipeline.models.neurogen.wiring import Wiring
+
+
+class State(NamedTuple):
+    """All that a brain knows of the past; the first axis is the stream's. Modules lie side by side on N, in the order of `anatomy.MODULES`."""
+
+    voltage: Tensor
+    """[B, N], after the reset."""
+    adaptation: Tensor
+    """[B, N]."""
+    rates: Tensor
+    """[B, N]: each neuron's mean spikes over its phase of the last token."""
+    memory: Tensor
+    """[B, K, H]: the hippocampus' fast weights."""
+    key: Tensor
+    """[B, K]: what the next value will be kept under."""
+    modulators: Tensor
+    """[B, 3]: dopamine, serotonin, and the loss they are measured from."""
+
+
+class Recording(NamedTuple):
+    """What happened at each token: `rates` of every neuron [B, T, N], `modulators` [B, T, 3]."""
+
+    rates: Tensor
+    modulators: Tensor
+
+
+class Brain(Model):
+    """The family's module: see `pipeline.models` for the protocol that all families share."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config, self.context = dict(config), int(config["context"])
+        self.sizes, steps = anatomy.sizes(config), anatomy.steps(config)
+        self.embed = nn.Embedding(config["vocab_size"], self.sizes["thalamus"])
+        self.wiring = Wiring(config)
+        self.neurons = nn.ModuleDict({name: Neurons(size, steps[name], self._decay(name)) for name, size in self.sizes.items()})
+        self.gate = nn.LayerNorm(self.sizes["prefrontal"])
+        self.memory = Memory(config["key_size"])
+        self.decoder = nn.Linear(self.sizes["broca"], config["vocab_size"])
+        self.lesions = Lesions()
+        self.penalty: Tensor | None = None
+        """What training adds to the loss to keep the firing rates in their band."""
+        self.recording: Recording | None = None
+        """Of the last call, where `record` is set."""
+        self.record = False
+
+    def _decay(self, name: str) -> Tensor | None:
+        return None if name == "prefrontal" else torch.full((self.sizes[name],), anatomy.FIRST_DECAY[name])
+
+    def initial_state(self, batch_size: int, length: int | None = None) -> State:
+        """The state of a brain at rest."""
+        like, neurons, keys = self.decoder.bias, sum(self.sizes.values()), self.memory.keys
+        quiet = (like.new_zeros(batch_size, neurons) for _ in range(3))
+        memory = like.new_zeros(batch_size, keys, self.sizes["hippocampus"])
+        return State(*quiet, memory, like.new_zeros(batch_size, keys), modulators.initial(batch_size, self.config["vocab_size"], like))
+
+    def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits [B, T, V] of each next token, and the state after the last."""
+        state = self.initial_state(len(tokens_BT)) if state is None else state
+        cycle = Cycle(self, state)
+        tokens = tokens_BT.unbind(1)
+        for token_B, drive_BN in zip(tokens, self.embed(tokens_BT).unbind(1), strict=True):
+            cycle.token(token_B, drive_BN)
+        rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
+        self.penalty = rate_penalty(rates) * self.config["rate_penalty"] if self.training else None
+        if self.record:
+            self.recording = Recording(torch.cat(list(rates.values()), -1), torch.stack(cycle.modulation, 1))
+        return self.decoder(rates["broca"]), cycle.state()
+
+
+class Cycle:
+    """A brain at work on the tokens of a window: the state of each module while it runs."""
+
+    def __init__(self, brain: Brain, state: State) -> None:
+        self.brain, self.lesions = brain, brain.lesions
+        sizes = list(brain.sizes.values())
+
+        def parts(x_BN: Tensor) -> dict[str, Tensor]:
+            return dict(zip(anatomy.MODULES, x_BN.split(sizes, 1), strict=True))
+
+        self.cells = {name: (w, s) for (name, w), s in zip(parts(state.voltage).items(), parts(state.adaptation).values(), strict=True)}
+        self.now = parts(state.rates)
+        self.memory, self.key, self.modulators = state.memory, state.key, state.modulators
+        self.rates: dict[str, list[Tensor]] = {name: [] for name in anatomy.MODULES}
+        self.modulation: list[Tensor] = []
+        self.project = brain.wiring.window(self.lesions)
+        cells: Any = brain.neurons
+        self.sensitivity_2N = torch.stack([torch.cat([getattr(n, kind) for n in cells.values()]) for kind in ("dopamine", "serotonin")])
+        self.ones = torch.ones_like(self.sensitivity_2N[:1])
+        self.paces = {name: n.constants() for name, n in cells.items() if n.decay is not None}
+        self.sizes = sizes
+
+    def token(self, token_B: Tensor, drive_BN: Tensor) -> None:
+        """One token's cycle of five phases."""
+        smooth = self.brain.memory.smooth
+        with torch.set_grad_enabled(torch.is_grad_enabled() and smooth):
+            prediction_BV = self.brain.decoder(self.now["broca"])
+            self.modulators = modulators.update(self.modulators, prediction_BV, token_B)
+        self.modulation.append(self.modulators)
+        levels_B2 = self.modulators[:, :2]
+        gains = dict(zip(anatomy.MODULES, torch.addmm(self.ones, levels_B2, self.sensitivity_2N).split(self.sizes, 1), strict=True))
+        back = self.project("feedback", self.now["prefrontal"])
+        self.fire("thalamus", drive_BN - back["thalamus"], gains["thalamus"])
+        percept = self.project("thalamus", self.now["thalamus"])["wernicke"]
+        self.fire("wernicke", percept + back["wernicke"], gains["wernicke"])
+        seen = self.project("wernicke", self.now["wernicke"])
+        recalled_BN, self.memory, self.key = self.brain.memory(seen["hippocampus"], levels_B2, self.memory, self.key)
+        self.fire("hippocampus", recalled_BN, gains["hippocampus"])
+        related = self.project("hippocampus", self.now["hippocampus"])["prefrontal"]
+        current_BN, gate_BN = (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1)
+        self.fire("prefrontal", current_BN, gains["prefrontal"], pace(self.brain.gate(gate_BN)))
+        plan = self.project("prefrontal", self.now["prefrontal"])
+        self.fire("basal_ganglia", plan["basal_ganglia"], gains["basal_ganglia"])
+        go_BN = 2 * torch.sigmoid(self.project("basal_ganglia", self.now["basal_ganglia"])["broca"] - 1)
+        self.fire("broca", plan["broca"], gains["broca"] * go_BN)
+
+    def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
+        """A module's phase at this current."""
+        rate, *cells = self.brain.neurons[name](current_BN, gain_BN, rhythm or self.paces[name], self.cells[name])
+        self.cells[name] = (cells[0], cells[1])
+        self.now[name] = rate = self.lesions.of_module(name, rate)
+        self.rates[name].append(rate)
+
+    def state(self) -> State:
+        """After the last token."""
+        voltage, adaptation = (torch.cat(part, 1) for part in zip(*self.cells.values(), strict=True))
+        return State(voltage, adaptation, torch.cat(list(self.now.values()), 1), self.memory, self.key, self.modulators)
+
+
+BAND = (0.01, 0.15)
+"""Mean spikes an internal step that each neuron should keep to."""
+MOST = 0.12
+"""And the mean over a module."""
+
+
+def rate_penalty(rates: Mapping[str, Tensor]) -> Tensor:
+    """Sum over modules of 10 mean relu(r - 0.15)^2 + mean relu(0.01 - r) + 10 relu(mean r - 0.12)^2, r a neuron's mean over streams, tokens."""
+    total = torch.zeros((), device=next(iter(rates.values())).device)
+    for rates_BTN in rates.values():
+        r = rates_BTN.mean((0, 1))
+        total = total + 10 * F.relu(r - BAND[1]).square().mean() + F.relu(BAND[0] - r).mean() + 10 * F.relu(r.mean() - MOST).square()
+    return total
