@@ -44,11 +44,10 @@ def phase_run(
     current, modulation, voltage, adaptation [B, N], gain and bias [N], decay and charge [1, N] or [B, N]; all float32, N a multiple of 16.
     See the definition for what is computed. `ValueError` that names the argument for a wrong type, size or number.
     """
+    inputs = (current, gain, bias, modulation, decay, charge, voltage, adaptation)
     if current.device.type != "cpu":  # the definition is all that other devices have
-        inputs = (current, gain, bias, modulation, decay, charge, voltage, adaptation)
         return reference_phase.phase_run(*inputs, steps=steps, rho=rho, beta=beta, height=height)
-    inputs = (current, gain, bias, modulation, decay, charge, voltage, adaptation, steps, rho, beta, height)
-    outputs: Outputs = torch.ops.quintet.phase(*inputs)
+    outputs: Outputs = torch.ops.quintet.phase(*inputs, steps, rho, beta, height)
     return outputs
 
 

@@ -23,6 +23,7 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
         "neurons": {name: getattr(a, name) for name in anatomy.MODULES},
         "key_size": a.key_size,
         "phase_steps": a.phase_steps.model_dump(),
+        "density": a.density,
         "rate_penalty": a.rate_penalty,
         "eos_token_id": eos,
         "quintet": {**quintet, "family": "neurogen"},
@@ -49,6 +50,7 @@ def initialize(module: Brain, seed: int) -> None:
             parameter.normal_(0.0, 0.5 * gains[name] / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
         elif name == "decoder.weight":
             parameter.normal_(0.0, 0.3 / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
+    module.wiring.prune()
     module.decoder.bias.zero_()
     slow = torch.empty(module.gate.bias.shape).uniform_(*anatomy.PREFRONTAL_DECAY, generator=rng.generator(seed, "initialize", "decay"))
     module.gate.bias.copy_(slow.logit())

@@ -26,7 +26,7 @@ from pipeline.models.neurogen.wiring import Wiring
 
 
 class State(NamedTuple):
-    """All that a brain knows of the past; the first axis is the stream's. Modules lie side by side on N, in the order of `anatomy.MODULES`."""
+    """All that a brain knows of the past; the first axis is the stream. N is all modules side by side, as `anatomy.MODULES` has them."""
 
     voltage: Tensor
     """[B, N], after the reset."""
@@ -75,9 +75,10 @@ class Brain(Model):
     def initial_state(self, batch_size: int, length: int | None = None) -> State:
         """The state of a brain at rest."""
         like, neurons, keys = self.decoder.bias, sum(self.sizes.values()), self.memory.keys
-        quiet = (like.new_zeros(batch_size, neurons) for _ in range(3))
+        voltage, adaptation, rates = (like.new_zeros(batch_size, neurons) for _ in range(3))
         memory = like.new_zeros(batch_size, keys, self.sizes["hippocampus"])
-        return State(*quiet, memory, like.new_zeros(batch_size, keys), modulators.initial(batch_size, self.config["vocab_size"], like))
+        levels = modulators.initial(batch_size, self.config["vocab_size"], like)
+        return State(voltage, adaptation, rates, memory, like.new_zeros(batch_size, keys), levels)
 
     def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of each next token, and the state after the last."""
@@ -159,7 +160,7 @@ MOST = 0.12
 
 
 def rate_penalty(rates: Mapping[str, Tensor]) -> Tensor:
-    """Sum over modules of 10 mean relu(r - 0.15)^2 + mean relu(0.01 - r) + 10 relu(mean r - 0.12)^2, r a neuron's mean over streams, tokens."""
+    """Sum over modules of 10 mean relu(r - 0.15)^2 + mean relu(0.01 - r) + 10 relu(mean r - 0.12)^2, r a neuron's mean."""
     total = torch.zeros((), device=next(iter(rates.values())).device)
     for rates_BTN in rates.values():
         r = rates_BTN.mean((0, 1))

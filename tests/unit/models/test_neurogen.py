@@ -21,6 +21,7 @@ def brain(seed: int = 1, **changes) -> Brain:
         "neurons": SIZES,
         "key_size": 16,
         "phase_steps": dict.fromkeys(anatomy.PHASES, 1),
+        "density": 1.0,
         "rate_penalty": 0.1,
         "quintet": {"family": "neurogen"},
     }
@@ -170,3 +171,11 @@ def test_what_training_computes_is_what_inference_computes(trained):
         wanted, _ = module(tokens)
     logits, _ = module(tokens)
     torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_absent_synapses_stay_absent():
+    module, tokens = brain(density=0.25), text(4, 9)
+    learn(module, tokens, 3)
+    for name, linear in module.wiring.items():
+        present = (linear.weight != 0).sum(1)
+        assert (present == round(0.25 * linear.in_features)).all(), name
