@@ -136,6 +136,21 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     ui.serve(port)
 
 
+Float = Annotated[bool, typer.Option("--float", help="The float model, not the packed one.")]
+
+
+@app.command(epilog="Examples: python -m pipeline console shakespeare; echo ROMEO: | python -m pipeline console models/shakespeare")
+def console(
+    model: Annotated[str | None, typer.Argument(help="A model that is made here, or a model directory.", show_default=False)] = None,
+    as_float: Float = False,
+) -> None:
+    """Talk to a language model, on a terminal or through a pipe."""
+    from pipeline.apps import console
+
+    if not console.run(model, as_float):
+        raise typer.Exit(2)
+
+
 @app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline study levels shakespeare --folder study")
 def study(context: typer.Context) -> None:
     """Measure what quantization's steps (`study ptq`) and numbers of levels (`study levels`) are worth."""

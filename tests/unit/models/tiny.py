@@ -30,8 +30,8 @@ def config(vocabulary: int = VOCABULARY, **changes: Any) -> dict[str, Any]:
     return configuration(SimpleNamespace(**DEFAULTS | changes), vocabulary, vocabulary - 1, {"dataset": "none", "task": "language"})
 
 
-def model(**changes: Any) -> Model:
-    module = models.create(config(**changes), seed=5).eval()
+def model(vocabulary: int = VOCABULARY, **changes: Any) -> Model:
+    module = models.create(config(vocabulary, **changes), seed=5).eval()
     draw = torch.Generator().manual_seed(6)
     with torch.no_grad():
         for parameter in module.parameters():
