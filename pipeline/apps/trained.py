@@ -51,7 +51,7 @@ def find(named: str | None, task: str, as_float: bool = False) -> Path:
         path = path.parent
     if path.is_dir():
         if as_float:
-            raise UserError(f"{path} is a directory, which is opened as it is: leave --float out, or name a model of {paths.PARAMETERS}")
+            raise UserError(f"{path} is a directory, which is opened as it is: leave --float out, or name a model")
         return _checked(path, task)
     made = made_as(named, as_float)
     if made is None:
