@@ -38,9 +38,11 @@ class ParityError(RuntimeError):
 
 @torch.inference_mode()
 def observe(model: Model, prompts: Prompts) -> Observation:
-    """Run a model on the prompts; it starts without a state for the logits and with one for the decoding."""
+    """Run a model on the prompts; it starts without a state for the logits and with one for the decoding. A classifier decodes a class."""
     tokens_BT, given = prompts
     logits, _ = model(tokens_BT)
+    if not given:
+        return Observation(logits, logits.argmax(-1))
     greedy = torch.stack(list(stream(model, tokens_BT[:, :given], new_tokens=tokens_BT.shape[1] - given)), 1)
     return Observation(logits, greedy)
 

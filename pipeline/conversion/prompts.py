@@ -9,15 +9,19 @@ import torch
 from torch import Tensor
 
 from pipeline import models
-from pipeline.data import shards, windows
+from pipeline.data import features, shards, windows
 from pipeline.data.arithmetic import Codec
+from pipeline.data.samples import Samples
 
 COUNT = 64
 LONGEST = 128
 
 
 class Prompts(NamedTuple):
-    """Token sequences of one length, of which the first `given` tokens are the prompt and the others the text that followed."""
+    """Token sequences of one length, of which the first `given` tokens are the prompt and the others the text that followed.
+
+    Where none is given, they are the inputs [B, F] of a classifier.
+    """
 
     tokens_BT: Tensor
     given: int
@@ -25,7 +29,12 @@ class Prompts(NamedTuple):
 
 def take(ready: Path, config: Mapping[str, Any]) -> Prompts:
     """Up to `COUNT` prompts for a model's config.json: halves of windows of text (of `LONGEST` tokens at most), or arithmetic problems."""
-    tokens = shards.open(ready / "validation.safetensors")["tokens"]
+    shard = shards.open(ready / "validation.safetensors")
+    if config["quintet"]["task"] == "classification":
+        samples = Samples(shard, features.layout(config["quintet"]))
+        spread = np.linspace(0, len(samples) - 1, min(COUNT, len(samples))).astype(np.int64)
+        return Prompts(samples.inputs(spread), 0)
+    tokens = shard["tokens"]
     if config["quintet"]["task"] == "arithmetic":
         rows, given = tokens, Codec.from_dict(config["quintet"]["codec"]).prompt_length
     else:

@@ -45,9 +45,10 @@ def dense(directory: Path) -> Model:
 
 
 def module(config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-    """The family's own module, ready for inference."""
+    """The family's own module, ready for inference; the matrix of a convolution may come as a row a kernel."""
     built = models.build(config)
-    built.load_state_dict(tensors)
+    shapes = built.state_dict()
+    built.load_state_dict({name: tensor.view_as(shapes[name]) if name in shapes else tensor for name, tensor in tensors.items()})
     return built.eval()
 
 

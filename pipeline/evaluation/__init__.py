@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from pipeline.models.base import Model
 from pipeline.schema.models import Evaluation
 
-TASKS = {"language": "pipeline.evaluation.language", "arithmetic": "pipeline.evaluation.arithmetic"}
+TASKS = {task: f"pipeline.evaluation.{task}" for task in ("language", "arithmetic", "classification")}
 
 
 class Verdict(NamedTuple):

@@ -28,7 +28,7 @@ from pipeline import tensors as tensor_files
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 
-FAMILIES = {"transformer": "pipeline.models.transformer"}
+FAMILIES = {"transformer": "pipeline.models.transformer", "pentary": "pipeline.models.pentary.classifier"}
 
 VERSION = 1
 """Of the directories' form: `quintet.version` in config.json."""

@@ -24,8 +24,8 @@ def _row(name: str, weight: Tensor, matrix: PackedMatrix) -> dict[str, Any]:
     digits = matrix.digits()
     count = max(1, digits.numel())
     shares = {f"share_{level}": int((digits == level).sum()) / count if matrix.levels == 5 else None for level in range(-2, 3)}
-    size = {"name": name, "rows": weight.shape[0], "columns": weight.shape[1], "levels": matrix.levels}
-    return {**size, "bits_per_weight": 8 * matrix.nbytes / count, "snr_db": snr_db(weight, digits, matrix.scale), **shares}
+    size = {"name": name, "rows": weight.shape[0], "columns": matrix.columns, "levels": matrix.levels}
+    return {**size, "bits_per_weight": 8 * matrix.nbytes / count, "snr_db": snr_db(weight.flatten(1), digits, matrix.scale), **shares}
 
 
 def summary(weights: Mapping[str, Tensor], packed: Mapping[str, PackedMatrix], table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -153,4 +153,51 @@ class ArithmeticDataset(Block):
         return self
 
 
-Dataset = Annotated[TextDataset | ArithmeticDataset, Field(discriminator="kind")]
+class SyntheticAudio(Block):
+    """Digits spoken by a formula, in `speakers` voices, each `takes` times: no speech, but nothing need be downloaded."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    speakers: Annotated[int, Field(ge=3)] = 8
+    takes: Positive = 6
+
+
+class FsddAudio(Block):
+    """The Free Spoken Digit Dataset; `sha256` is that of the recordings' names and contents, since the archive is made anew on request."""
+
+    kind: Literal["fsdd"]
+    url: Annotated[str, Field(pattern="^https?://")] = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/26eb9aa.tar.gz"
+    sha256: Sha256 = "dbd573d7cafe79c4b49f65718115e1304e24e067fa39eff18a660dc6cb9c360f"
+    max_bytes: Positive = 1 << 28
+
+
+Audio = Annotated[SyntheticAudio | FsddAudio, Field(discriminator="kind")]
+
+
+class DigitsDataset(Block):
+    """Digits as images (scikit-learn's), sentences with a number word in them (made up), and recordings (`audio`).
+
+    Splits share no image, no sentence and no speaker. `sentences` counts all; they have up to `words` words, and a letter is mistyped with
+    probability `typos`.
+    """
+
+    kind: Literal["digits"]
+    modalities: tuple[Literal["image", "text", "audio"], ...] = Field(default=("image", "text", "audio"), min_length=1, strict=False)
+    audio: Audio = SyntheticAudio()
+    sentences: Positive = 3000
+    words: Annotated[int, Field(ge=2, le=16)] = 8
+    typos: Fraction = 0.01
+    tokenizer: BpeTokenizer = BpeTokenizer(kind="bpe", vocab_size=512)
+    split: Split = Split(method="documents", validation=0.1, test=0.2)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "DigitsDataset":
+        if list(self.modalities) != [name for name in ("image", "text", "audio") if name in self.modalities]:
+            raise ValueError(f"modalities = {list(self.modalities)}: name each once, in the order image, text, audio")
+        if self.split.method != "documents":
+            raise ValueError("split.method must be documents: an image, a sentence or a speaker must not be torn apart")
+        if self.split.test <= 0:
+            raise ValueError("split.test must be above 0: nothing stands in for it")
+        return self
+
+
+Dataset = Annotated[TextDataset | ArithmeticDataset | DigitsDataset, Field(discriminator="kind")]

@@ -46,6 +46,28 @@ class Transformer(Architecture):
         return self
 
 
-FAMILIES = {"transformer": Transformer}
+Channels = Annotated[tuple[Positive, ...], Field(strict=False)]
 
-Family = Literal["transformer"]
+
+class Pentary(Architecture):
+    """Classifier of any subset of the data set's modalities: an encoder of each, their fusion, and an MLP with layers of `hidden_dims`.
+
+    Images and spectrograms go through convolutions of so many channels, one after another (none: as they are), sentences become the mean of
+    embeddings `embedding_dim` wide. Every `fusion` but concat first brings all modalities to the width `common`.
+    """
+
+    image_channels: Channels = (16, 32)
+    audio_channels: Channels = (32, 32)
+    embedding_dim: Positive = 32
+    fusion: Literal["concat", "add", "multiply", "gated", "attention"] = "concat"
+    common: Positive = 64
+    hidden_dims: Channels = (64,)
+
+    @property
+    def context(self) -> int:
+        return 1
+
+
+FAMILIES: dict[str, type[Architecture]] = {"transformer": Transformer, "pentary": Pentary}
+
+Family = Literal["transformer", "pentary"]

@@ -17,6 +17,9 @@ class Training(Block):
     matrix products round their inputs where the processor gains by it. `validation_tokens` is how much of the validation split, from its
     start, an evaluation at an interval reads (0: all of it). `loss_on` matters to arithmetic only.
 
+    Classification alone knows `modality_dropout`, the share of samples that lack some of their modalities, and `augment`, how much samples
+    are changed at random (1 is the most that leaves a digit what it is).
+
     With `carry_state` a step's sequences are parallel streams through a text: each goes on where that of the step before ended, and so does
     the state that the model had there. For families with a recurrent state.
     """
@@ -47,6 +50,8 @@ class Training(Block):
     sample_temperature: Annotated[float, Field(ge=0)] = 0.8
     checkpoint_every: Positive = 100
     loss_on: Literal["answer", "all"] = "answer"
+    modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
+    augment: Annotated[float, Field(ge=0, le=1)] = 0.0
     carry_state: bool = False
 
     @model_validator(mode="after")

@@ -1,5 +1,8 @@
 """Stage `download`: raw documents and where they are from."""
 
+from pathlib import Path
+from typing import Any
+
 from pipeline import io, paths
 from pipeline.data import documents
 from pipeline.data.arithmetic import generate
@@ -14,10 +17,21 @@ def run(stage: Stage) -> None:
     """Write documents.jsonl and source.json."""
     block = stage.config.datasets[stage.dataset]
     folder = paths.raw(stage.dataset)
-    fetched = _generated(block, stage.config.seed) if block.kind == "arithmetic" else fetch(block.source, paths.private() / "downloads")
+    fetched = _fetch(block, stage.config.seed, paths.private() / "downloads")
     with Bar(f"download {stage.dataset}", fetched.expected, "documents") as bar:
         totals = documents.write(stage.out(folder / "documents.jsonl"), bar.each(fetched.documents), ordered=block.kind != "arithmetic")
     io.write_json(stage.out(folder / "source.json"), fetched.provenance | totals._asdict())
+
+
+def _fetch(block: Any, seed: int, downloads: Path) -> Fetched:
+    match block.kind:
+        case "arithmetic":
+            return _generated(block, seed)
+        case "digits":
+            from pipeline.data.digits import raw
+
+            return raw.fetch(block, seed, downloads)
+    return fetch(block.source, downloads)
 
 
 def _generated(block: ArithmeticDataset, seed: int) -> Fetched:

@@ -89,7 +89,7 @@ class Quantizer:
             packed, ratios = ptq.quantize(module, *self._calibration(module), levels, s.ptq)
         else:
             packed = quantization.quantize(weights, origin, levels)
-            module.load_state_dict({name: matrix.dense() for name, matrix in packed.items()}, strict=False)
+            module.load_state_dict({name: matrix.dense().view_as(weights[name]) for name, matrix in packed.items()}, strict=False)
         tokens = 0
         if s.training is not None:
             module.load_state_dict({**module.state_dict(), **weights})

@@ -5,7 +5,10 @@ from typing import Any
 
 from pipeline import io, paths
 from pipeline.data import language, problems, ready
+from pipeline.data.digits import prepare
 from pipeline.stages.runner import Stage
+
+PREPARE: dict[str, Any] = {"text": language.prepare, "arithmetic": problems.prepare, "digits": prepare.prepare}
 
 
 def run(stage: Stage) -> None:
@@ -16,7 +19,6 @@ def run(stage: Stage) -> None:
     def out(name: str) -> Path:
         return stage.out(folder / name)
 
-    prepare: Any = language.prepare if block.kind == "text" else problems.prepare
-    summary = prepare(stage.dataset, raw / "documents.jsonl", block, stage.config.seed, out)
+    summary = PREPARE[block.kind](stage.dataset, raw / "documents.jsonl", block, stage.config.seed, out)
     files = {split: out(f"{split}.safetensors") for split in paths.SPLITS}
     io.write_json(out("dataset.json"), ready.finish(summary, files, io.read_json(raw / "source.json")))

@@ -34,9 +34,9 @@ def describe(block: Any, dataset: dict[str, Any], ready: Path, training_key: str
     """The config.json of a model of params.yaml, whose ready data set and its dataset.json are given."""
     ours = {"dataset": block.dataset, "task": dataset["kind"], "training_key": training_key}
     ours |= {"recurrent": True} if block.architecture.recurrent else {}
-    codec = {"codec": dataset["codec"]} if "codec" in dataset else {}
+    coding: dict[str, Any] = {key: dataset[key] for key in ("codec", "features", "classes") if key in dataset}
     configuration = models.family(block.family).configuration
-    return dict(configuration(block.architecture, dataset["vocab_size"], tokenizers.load(ready).eos, {**ours, **codec}))
+    return dict(configuration(block.architecture, dataset["vocab_size"], tokenizers.load(ready).eos, {**ours, **coding}))
 
 
 def _publish(stage: Stage, trainer: Trainer, ready: Path) -> None:

@@ -236,6 +236,10 @@ def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, see
     files = {split: ready / f"{split}.safetensors" for split in paths.SPLITS}
     for file in files.values():
         shards.verify(file)
+    if dataset["kind"] == "classification":
+        from pipeline.training.classification import Classification
+
+        return Classification({split: shards.open(file) for split, file in files.items()}, settings, seed, dataset)
     splits = {split: shards.open(file)["tokens"] for split, file in files.items()}
     if dataset["kind"] == "arithmetic":
         return Arithmetic(splits, settings, seed, context, Codec.from_dict(dataset["codec"]))

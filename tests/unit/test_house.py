@@ -41,7 +41,7 @@ LIBRARIES = {
     "quintet_native": {"ops"},
     "onnx": {"conversion", "evaluation"},
     "onnxruntime": {"conversion", "evaluation"},
-    "transformers": {"conversion", "evaluation"},
+    "transformers": {"conversion", "evaluation", "data"},
     "gguf": {"conversion", "evaluation"},
     "pickle": set(),
     "shelve": set(),

@@ -6,6 +6,7 @@ taken from headers.
 """
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -79,6 +80,14 @@ def is_archive(file: Path) -> bool:
 
 def documents(file: Path, include: str, text_field: str, what: str) -> Iterator[Document]:
     """Documents of the members whose names fit `include`, in the order of the names; raises `UserError`."""
+    with members(file, include, what) as chosen:
+        for name in sorted(chosen):
+            yield from files.documents(chosen[name], name, text_field)
+
+
+@contextlib.contextmanager
+def members(file: Path, include: str, what: str) -> Iterator[dict[str, Path]]:
+    """Copies of the members whose names fit `include`, by name, which are gone afterwards; raises `UserError`."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             chosen = _extract(file, include, Path(folder), what)
@@ -86,8 +95,7 @@ def documents(file: Path, include: str, text_field: str, what: str) -> Iterator[
             raise UserError(f"{what} is a damaged archive ({error}): fetch it again") from None
         if not chosen:
             raise UserError(f"nothing in {what} fits include = {include!r}: correct the pattern")
-        for name in sorted(chosen):
-            yield from files.documents(chosen[name], name, text_field)
+        yield chosen
 
 
 def _extract(file: Path, include: str, folder: Path, what: str) -> dict[str, Path]:

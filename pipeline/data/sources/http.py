@@ -13,7 +13,7 @@ from pipeline.data.documents import Document
 from pipeline.data.sources import Fetched, archive, files, store
 from pipeline.errors import UserError
 from pipeline.progress import Bar
-from pipeline.schema.data import HttpSource
+from pipeline.schema.data import FsddAudio, HttpSource
 
 MIRROR = "QUINTET_MIRROR"
 ATTEMPTS = 6
@@ -45,8 +45,8 @@ def file_name(url: str) -> str:
 
 
 def _fill(source: HttpSource, part: Path) -> None:
-    if mirrored := _mirrored(source):
-        store.copy(mirrored, part)
+    if found := mirrored(source):
+        store.copy(found, part)
         return
     resumed = part.is_file()
     if resumed and io.sha256(part) == source.sha256:
@@ -58,19 +58,19 @@ def _fill(source: HttpSource, part: Path) -> None:
         download(source, part)
 
 
-def _mirrored(source: HttpSource) -> Path | None:
-    """The file of the mirror folder with the URL's file name, or else with the pinned content."""
+def mirrored(source: HttpSource | FsddAudio, *names: str) -> Path | None:
+    """The file of the mirror folder with the pinned content, or else with the URL's file name or another of `names`."""
     folder = os.environ.get(MIRROR)
     if not folder:
         return None
     if not Path(folder).is_dir():
         raise UserError(f"{MIRROR} = {folder!r} is not a folder: correct or unset it")
     candidates = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.stat().st_size <= source.max_bytes)
-    named = [path for path in candidates if path.name in (file_name(source.url), source.sha256)]
+    named = [path for path in candidates if path.name in (file_name(source.url), source.sha256, *names)]
     return next((path for path in candidates if io.sha256(path) == source.sha256), named[0] if named else None)
 
 
-def download(source: HttpSource, part: Path) -> None:
+def download(source: HttpSource | FsddAudio, part: Path) -> None:
     """Stream the URL into `part`, going on after what it holds already, with more attempts after ever longer pauses.
 
     Raises `UserError` where the server refuses, the network stays away, or the file is larger than `max_bytes`.
@@ -90,7 +90,7 @@ def download(source: HttpSource, part: Path) -> None:
     )
 
 
-def _attempt(source: HttpSource, part: Path) -> None:
+def _attempt(source: HttpSource | FsddAudio, part: Path) -> None:
     start = part.stat().st_size if part.is_file() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with httpx.stream("GET", source.url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as response:
@@ -106,7 +106,7 @@ def _attempt(source: HttpSource, part: Path) -> None:
         _receive(response, source, part, start)
 
 
-def _receive(response: httpx.Response, source: HttpSource, part: Path, start: int) -> None:
+def _receive(response: httpx.Response, source: HttpSource | FsddAudio, part: Path, start: int) -> None:
     announced = response.headers.get("Content-Length")
     total = start + int(announced) if announced else None
     if total and total > source.max_bytes:
@@ -125,5 +125,5 @@ def _receive(response: httpx.Response, source: HttpSource, part: Path, start: in
         raise _Again(f"the connection ended after {size} of {total} bytes")
 
 
-def _too_large(source: HttpSource, size: int) -> UserError:
+def _too_large(source: HttpSource | FsddAudio, size: int) -> UserError:
     return UserError(f"{source.url} has at least {size} bytes, more than max_bytes = {source.max_bytes}: raise the limit if that is right")
