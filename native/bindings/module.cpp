@@ -10,6 +10,7 @@ namespace quintet {
 
 void bind_linear(py::module_& module);
 void bind_phase(py::module_& module);
+void bind_recall(py::module_& module);
 void bind_recurrent(py::module_& module);
 void bind_spiking(py::module_& module);
 #if defined(QUINTET_WITH_CUDA)
@@ -135,6 +136,7 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
   quintet::bind_linear(module);
   quintet::bind_phase(module);
+  quintet::bind_recall(module);
   quintet::bind_recurrent(module);
   quintet::bind_spiking(module);
 #if defined(QUINTET_WITH_CUDA)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.base import Model
-from pipeline.models.neurogen import anatomy, modulators
+from pipeline.models.neurogen import anatomy, modulators, window
 from pipeline.models.neurogen.lesions import Lesions
 from pipeline.models.neurogen.memory import Memory
 from pipeline.models.neurogen.neurons import Neurons, pace
@@ -50,7 +50,10 @@ class Recording(NamedTuple):
 
 
 class Brain(Model):
-    """The family's module: see `pipeline.models` for the protocol that all families share."""
+    """The family's module: see `pipeline.models` for the protocol that all families share.
+
+    `lesions` silences modules and connections; with `record`, `recording` shows what the last call's neurons did.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
@@ -83,15 +86,65 @@ class Brain(Model):
     def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of each next token, and the state after the last."""
         state = self.initial_state(len(tokens_BT)) if state is None else state
-        cycle = Cycle(self, state)
-        tokens = tokens_BT.unbind(1)
-        for token_B, drive_BN in zip(tokens, self.embed(tokens_BT).unbind(1), strict=True):
-            cycle.token(token_B, drive_BN)
-        rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
+        rates, levels_BT3, state = self._by_window(tokens_BT, state) if self._can_by_window(tokens_BT) else self._by_cycle(tokens_BT, state)
         self.penalty = rate_penalty(rates) * self.config["rate_penalty"] if self.training else None
         if self.record:
-            self.recording = Recording(torch.cat(list(rates.values()), -1), torch.stack(cycle.modulation, 1))
-        return self.decoder(rates["broca"]), cycle.state()
+            self.recording = Recording(torch.cat(list(rates.values()), -1), levels_BT3)
+        return self.decoder(rates["broca"]), state
+
+    def _by_cycle(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
+        cycle = Cycle(self, state)
+        for token_B, drive_BN in zip(tokens_BT.unbind(1), self.embed(tokens_BT).unbind(1), strict=True):
+            cycle.token(token_B, drive_BN)
+        rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
+        return rates, torch.stack(cycle.modulation, 1), cycle.state()
+
+    def _can_by_window(self, tokens_BT: Tensor) -> bool:
+        """Whether `window` computes what is asked for: several tokens on a CPU, with nothing in the way."""
+        plain = not (self.memory.smooth or self.lesions.any() or torch.compiler.is_exporting())
+        return plain and tokens_BT.shape[1] > 1 and self.decoder.bias.is_cpu and self.wiring.whole()
+
+    def _by_window(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
+        weights = window.Weights(self.embed(tokens_BT.t()), *self.wiring.bundles().values(), **self._vectors())
+
+        def predict(rates_BN: Tensor) -> Tensor:
+            logits: Tensor = self.decoder(rates_BN)
+            return logits
+
+        steps = {name: self._neurons(name).steps for name in self.sizes}
+        holder: list[Any] = [window.Plan(self.sizes, steps, tokens_BT.t(), predict, state)]
+        rates = [each.transpose(0, 1) for each in window.WindowRun.apply(holder, *weights)]
+        done = holder[1]
+        voltage, adaptation, last = (torch.cat([x[-1] for x in each.values()], 1) for each in (done.voltage, done.adaptation, done.rates))
+        end = State(voltage, adaptation, last, done.memory[-1].clone(), done.key[-1].clone(), done.levels[-1].clone())
+        return dict(zip(anatomy.MODULES, rates, strict=True)), done.levels[1:].transpose(0, 1), end
+
+    def _vectors(self) -> dict[str, Tensor]:
+        cells = [self._neurons(name) for name in self.sizes]
+        paces = [n.constants() if n.decay is not None else (torch.zeros(1, n.size),) * 2 for n in cells]
+        decay, charge = (torch.cat(part, 1)[0] for part in zip(*paces, strict=True))
+        return {
+            "gain": torch.cat([n.gain for n in cells]),
+            "bias": torch.cat([n.bias for n in cells]),
+            "decay": decay,
+            "charge": charge,
+            "sensitivity": self.sensitivity(),
+            "gate_gain": self.gate.weight,
+            "gate_bias": self.gate.bias,
+            "key_gain": self.memory.gain,
+            "key_bias": self.memory.bias,
+            "retention": self.memory.retention.sigmoid(),
+            "plasticity": self.memory.plasticity,
+        }
+
+    def sensitivity(self) -> Tensor:
+        """Of every neuron to dopamine and serotonin [2, N]."""
+        cells = [self._neurons(name) for name in self.sizes]
+        return torch.stack((torch.cat([n.dopamine for n in cells]), torch.cat([n.serotonin for n in cells])))
+
+    def _neurons(self, name: str) -> Neurons:
+        neurons: Any = self.neurons[name]
+        return neurons  # type: ignore[no-any-return]
 
 
 class Cycle:
@@ -109,9 +162,8 @@ class Cycle:
         self.memory, self.key, self.modulators = state.memory, state.key, state.modulators
         self.rates: dict[str, list[Tensor]] = {name: [] for name in anatomy.MODULES}
         self.modulation: list[Tensor] = []
-        self.project = brain.wiring.window(self.lesions)
         cells: Any = brain.neurons
-        self.sensitivity_2N = torch.stack([torch.cat([getattr(n, kind) for n in cells.values()]) for kind in ("dopamine", "serotonin")])
+        self.sensitivity_2N = brain.sensitivity()
         self.ones = torch.ones_like(self.sensitivity_2N[:1])
         self.paces = {name: n.constants() for name, n in cells.items() if n.decay is not None}
         self.sizes = sizes
@@ -139,6 +191,9 @@ class Cycle:
         self.fire("basal_ganglia", plan["basal_ganglia"], gains["basal_ganglia"])
         go_BN = 2 * torch.sigmoid(self.project("basal_ganglia", self.now["basal_ganglia"])["broca"] - 1)
         self.fire("broca", plan["broca"], gains["broca"] * go_BN)
+
+    def project(self, bundle: str, x_BK: Tensor) -> dict[str, Tensor]:
+        return self.brain.wiring.project(bundle, x_BK, self.lesions)
 
     def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
         """A module's phase at this current."""

@@ -15,6 +15,10 @@ class Lesions:
     modules: dict[str, Tensor | float] = field(default_factory=dict)
     connections: dict[str, Tensor | float] = field(default_factory=dict)
 
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self.modules or self.connections)
+
     def of_module(self, name: str, rate_BN: Tensor) -> Tensor:
         """The module's rates, or what stands for them."""
         if name not in self.modules:

@@ -1,15 +1,15 @@
-"""The ten connections as matrices, those that leave a module together multiplied together."""
+"""The ten connections as matrices, in bundles of those that leave a module together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import rng
 from pipeline.models.neurogen.anatomy import CONNECTIONS, Connection, outputs, sizes
 from pipeline.models.neurogen.lesions import Lesions
-from pipeline.models.neurogen.synapses import Projection
 
 BACK = ("thalamus", "wernicke", "prefrontal")
 """What the prefrontal cortex tells of the last token; to others it tells of this one."""
@@ -21,9 +21,6 @@ def bundle_of(connection: Connection) -> str:
 
 
 BUNDLES = {bundle_of(c): tuple(d for d in CONNECTIONS if bundle_of(d) == bundle_of(c)) for c in CONNECTIONS}
-
-Project = Callable[[str, Tensor], dict[str, Tensor]]
-"""Name of a bundle and its source's rates [B, K] to what reaches each target."""
 
 
 class Wiring(nn.ModuleDict):
@@ -37,20 +34,18 @@ class Wiring(nn.ModuleDict):
             for name, linear in linears.items():
                 linear.register_buffer("synapses", synapses(name, linear.weight, self.density), persistent=False)
 
-    def window(self, lesions: Lesions) -> Project:
-        """The projections for the tokens of one window."""
-        whole = all(isinstance(linear.weight, Tensor) for linear in self.values())
-        if not torch.is_grad_enabled() or lesions.connections or not whole:
-            return lambda bundle, x_BK: {c.target: self._one(c, x_BK, lesions) for c in BUNDLES[bundle]}
-        weights = {name: [self.weight(c) for c in parts] for name, parts in BUNDLES.items()}
-        products = {name: Projection(torch.cat(parts)) for name, parts in weights.items()}
-        rows = {name: [len(part) for part in parts] for name, parts in weights.items()}
+    def project(self, bundle: str, x_BK: Tensor, lesions: Lesions) -> dict[str, Tensor]:
+        """What reaches each target of a bundle's connections from its source's rates [B, K]."""
+        return {c.target: self._one(c, x_BK, lesions) for c in BUNDLES[bundle]}
 
-        def project(bundle: str, x_BK: Tensor) -> dict[str, Tensor]:
-            parts = products[bundle](x_BK).split(rows[bundle], 1)
-            return {c.target: part for c, part in zip(BUNDLES[bundle], parts, strict=True)}
+    def whole(self) -> bool:
+        """Whether the matrices are there as such, and not packed."""
+        return all(isinstance(linear.weight, Tensor) for linear in self.values())
 
-        return project
+    def bundles(self) -> dict[str, Tensor]:
+        """The matrix of each bundle, in the order that a token meets them."""
+        order = ("feedback", "thalamus", "wernicke", "hippocampus", "prefrontal", "basal_ganglia")
+        return {name: torch.cat([self.weight(c) for c in BUNDLES[name]]) for name in order}
 
     def weight(self, connection: Connection) -> Tensor:
         """A connection's matrix, zero where there is no synapse."""
@@ -68,6 +63,8 @@ class Wiring(nn.ModuleDict):
     def _one(self, connection: Connection, x_BK: Tensor, lesions: Lesions) -> Tensor:
         if connection.name in lesions.connections:
             x_BK = x_BK * 0 + lesions.connections[connection.name]
+        if self.density < 1 and torch.is_grad_enabled():
+            return F.linear(x_BK, self.weight(connection))
         y: Tensor = self[connection.name](x_BK)
         return y
 
