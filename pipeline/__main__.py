@@ -165,6 +165,14 @@ def _pass_on(context: typer.Context) -> None:
     seeds([str(context.info_name), *context.args], prog_name="python -m pipeline")
 
 
+@app.command(context_settings=ELSEWHERE)
+def pentary(context: typer.Context) -> None:
+    """Train a 5-level network on features, or on texts, images and recordings (the Pentary tools' trainer)."""
+    from pipeline.apps.pentary import command
+
+    command.run(context.args)
+
+
 @app.command("calcgpt-train", context_settings=ELSEWHERE)
 def calcgpt_train(context: typer.Context) -> None:
     """Train a calculator on a file of equations (CalcGPT's trainer)."""

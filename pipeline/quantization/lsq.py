@@ -97,17 +97,22 @@ def attach(module: Weights, start: Mapping[str, PackedMatrix], mask_width: float
     cell. A row of zeros gets the scale of random weights. `activations` "int8" rounds what each matrix multiplies to 8 bits a token.
     """
     names = {id(parameter): name for name, parameter in module.quantizable().items()}
-    child: Any
     for child in list(module.modules()):
         name = names.get(id(getattr(child, "weight", None)))
         if name is not None:
-            matrix, weight_RK = start[name], child.weight.flatten(1)
-            step_R = matrix.scale.float().to(module.device)
-            step_R = torch.where(step_R > 0, step_R, UNIT_STEP / max(1, matrix.columns) ** 0.5)
-            child.weight.copy_(_in_cells(weight_RK, matrix.digits().to(weight_RK), step_R, matrix.levels).view_as(child.weight))
-            parametrize.register_parametrization(child, "weight", FewLevels(step_R, mask_width, matrix.levels))
+            attach_one(child, start[name], mask_width)
             if activations == "int8":
                 _round_inputs(child)
+
+
+@torch.no_grad()
+def attach_one(child: Any, matrix: PackedMatrix, mask_width: float) -> None:
+    """The same for one linear, embedding or convolution."""
+    weight_RK = child.weight.flatten(1)
+    step_R = matrix.scale.float().to(weight_RK.device)
+    step_R = torch.where(step_R > 0, step_R, UNIT_STEP / max(1, matrix.columns) ** 0.5)
+    child.weight.copy_(_in_cells(weight_RK, matrix.digits().to(weight_RK), step_R, matrix.levels).view_as(child.weight))
+    parametrize.register_parametrization(child, "weight", FewLevels(step_R, mask_width, matrix.levels))
 
 
 def _in_cells(weight_RK: Tensor, digits_RK: Tensor, step_R: Tensor, levels: int) -> Tensor:

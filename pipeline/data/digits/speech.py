@@ -79,14 +79,15 @@ def generate(source: SyntheticAudio, seed: int) -> Fetched:
 def _documents(source: SyntheticAudio, seed: int) -> Iterator[Document]:
     for digit in range(len(CLASSES)):
         for speaker in range(source.speakers):
-            voice = _voice(stream(seed, "voice", speaker))
+            speaking = voice(stream(seed, "voice", speaker))
             for take in range(source.takes):
-                samples = say(digit, voice, stream(seed, "take", digit, speaker, take))
+                samples = say(digit, speaking, stream(seed, "take", digit, speaker, take))
                 text = waves.to_text(waves.to_wav(samples.astype(np.float32), RATE))
                 yield Document(f"audio/{digit}/voice{speaker:03d}/{take:02d}", text)
 
 
-def _voice(chance: np.random.Generator) -> Voice:
+def voice(chance: np.random.Generator) -> Voice:
+    """A speaker by chance."""
     high = chance.random()  # higher voices come from shorter tracts
     pitch = 95 + 130 * high + 10 * chance.standard_normal()
     return Voice(pitch, 0.92 + 0.22 * high + 0.03 * chance.standard_normal(), chance.uniform(0.8, 1.25), chance.uniform(0.002, 0.02))
