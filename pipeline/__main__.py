@@ -151,6 +151,21 @@ def console(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Examples: python -m pipeline solve 12+34= 99-100; python -m pipeline solve --file problems.txt --json")
+def solve(
+    problems: Annotated[list[str] | None, typer.Argument(help="Such as 12+34=; without any, lines of stdin.", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Option(help="One problem a line.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="A model that is made here, or a model directory.", show_default=False)] = None,
+    as_float: Float = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+) -> None:
+    """Let a calculator model answer problems, each marked right or wrong; exit code 2 where one cannot be read."""
+    from pipeline.apps import solve
+
+    if not solve.run(problems or [], file, model, as_float, as_json):
+        raise typer.Exit(2)
+
+
 @app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline study levels shakespeare --folder study")
 def study(context: typer.Context) -> None:
     """Measure what quantization's steps (`study ptq`) and numbers of levels (`study levels`) are worth."""

@@ -32,8 +32,8 @@ class Trained(NamedTuple):
         size = (self.directory / "model.safetensors").stat().st_size
         levels = " and ".join(map(str, sorted({matrix.levels for matrix in packed})))
         weights = f"packed at {levels} levels" if packed else "float"
-        family = self.config["quintet"]["family"]
-        return f"{family}, {count:,} weights, {weights}, {size:,} bytes, {8 * size / count:.2f} bits a weight, window {self.module.context}"
+        family, window = self.config["quintet"]["family"], "recurrent" if self.module.recurrent else f"window {self.module.context}"
+        return f"{family}, {count:,} weights, {weights}, {size:,} bytes, {8 * size / count:.2f} bits a weight, {window}"
 
 
 def find(named: str | None, task: str, as_float: bool = False) -> Path:

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pipeline import io
@@ -109,9 +109,15 @@ def hollow(config: Mapping[str, Any], path: Path) -> Model:
 
 
 class _Hollow(TorchFunctionMode):
-    """Makes `torch.empty`, from which modules make their parameters, take no memory: they are replaced before they are used."""
+    """Makes `torch.empty`, from which modules make their parameters, take no memory: they are replaced before they are used.
+
+    Nor are they initialised: for a tensor without memory torch would load its compiler first, which takes longer than all the rest.
+    """
 
     def __torch_function__(self, function: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        tensor = (kwargs or {}).get("tensor")
+        if getattr(function, "__module__", "") == nn.init.__name__ and isinstance(tensor, Tensor) and tensor.is_meta:
+            return tensor
         device = {"device": "meta"} if function is torch.empty else {}
         return function(*args, **{**(kwargs or {}), **device})
 

@@ -87,13 +87,14 @@ def _load(conversation: Conversation, named: str) -> str:
 def _info(conversation: Conversation, _: str) -> str:
     trained, settings = conversation.trained, conversation.settings
     knobs = "  ".join(f"{name} {getattr(settings, knob.field)}" for name, knob in KNOBS.items())
-    said, window = len(conversation.tokens), trained.module.context
+    said = len(conversation.tokens)
+    seen = "which it has read" if trained.module.recurrent else f"of which it sees the last {min(said, trained.module.context)}"
     vocabulary = f"{trained.tokenizer.vocab_size} tokens in the vocabulary"
     return "\n".join(
         [
             f"{trained.directory}: {trained.describe()}, {vocabulary}",
             knobs,
-            f"{said} tokens said, of which the model sees the last {min(said, window)}",
+            f"{said} tokens said, {seen}",
         ]
     )
 

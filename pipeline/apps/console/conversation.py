@@ -1,18 +1,19 @@
 """A text that a person and a model write in turn."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tokenizers.decoders import DecodeStream
+from torch import Tensor
 
 from pipeline import io, rng
 from pipeline.apps.fit import GENERATION
 from pipeline.apps.trained import open_model
 from pipeline.data.tokenizers import Tokenizer, UnknownCharacter
 from pipeline.errors import UserError
-from pipeline.models.generation import stream
+from pipeline.models.generation import choose, stream
 
 SEED = 1337
 
@@ -29,7 +30,7 @@ class Settings:
 
 
 class Conversation:
-    """All that was said, as the model's tokens; the model sees the newest `context` of them, the person keeps them all."""
+    """All that was said, as the model's tokens, which the person keeps; the model sees the newest `context`, or all if recurrent."""
 
     def __init__(self, directory: Path) -> None:
         """Open the model and run it once, so that its first answer comes at once; raises `UserError`."""
@@ -61,6 +62,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget all that was said, and start the random stream again."""
         self.tokens: list[int] = []
+        self.heard, self.state = 0, None
         self.restart()
 
     def restart(self) -> None:
@@ -87,23 +89,27 @@ class Conversation:
 
     def answer(self) -> Generator[str]:
         """What the model goes on with, piece by piece as it is drawn and kept; ends with the model's end of text, or the tokens allowed."""
-        settings, module, tokenizer = self.settings, self.trained.module, self.trained.tokenizer
-        seen = torch.tensor([self.tokens[-module.context :]], device=module.device)
-        decoder = DecodeStream(skip_special_tokens=False)
-        drawn = stream(
-            module,
-            seen,
-            new_tokens=settings.tokens,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            generator=self.generator,
-        )
-        for token in drawn:
+        tokenizer, decoder = self.trained.tokenizer, DecodeStream(skip_special_tokens=False)
+        for token in self._carried() if self.trained.module.recurrent else self._windowed():
             if (id := int(token)) == tokenizer.eos:
                 return
             self.tokens.append(id)
             yield decoder.step(tokenizer.backend, id) or ""
+
+    def _windowed(self) -> Iterator[Tensor]:
+        s, module = self.settings, self.trained.module
+        seen = torch.tensor([self.tokens[-module.context :]], device=module.device)
+        return stream(module, seen, new_tokens=s.tokens, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p, generator=self.generator)
+
+    @torch.inference_mode()
+    def _carried(self) -> Iterator[Tensor]:
+        """With a recurrent state, which goes from answer to answer: only what was said since is read."""
+        s, module = self.settings, self.trained.module
+        for _ in range(s.tokens):
+            if fresh := self.tokens[self.heard :]:
+                logits_BTV, self.state = module(torch.tensor([fresh], device=module.device), self.state)
+                self.logits_BV, self.heard = logits_BTV[:, -1], len(self.tokens)
+            yield choose(self.logits_BV, s.temperature, s.top_k, s.top_p, self.generator)
 
 
 def unknown(tokenizer: Tokenizer, text: str) -> list[str]:

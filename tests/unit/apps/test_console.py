@@ -84,7 +84,7 @@ def test_ctrl_c_stops_the_answer_and_twice_leaves(folder: Path) -> None:
         screen.type("\x03")
         assert "stopped: Ctrl-C again leaves" in screen.expect(PROMPT)
         screen.enter("/info")  # a line between: the next one does not leave yet
-        assert "of which the model sees the last" in screen.expect(PROMPT)
+        assert "of which it sees the last" in screen.expect(PROMPT)
         screen.type("\x03")
         screen.expect("Ctrl-C again leaves")
         screen.type("\x03")
