@@ -41,7 +41,7 @@ def run(name: str, tokens: int) -> None:
     for title, settings in variants(block.quantization):
         unused = Store(paths.private() / "state" / "ablation")  # nothing is trained
         result = Quantizer(settings, ready, config.seed, unused, None, title).run(module, str(paths.model(name)))
-        ratios = [ratio for ratio in result.ratios.values() if ratio is not None]
+        ratios = [ratio for ratio in result.output_snr.values() if ratio is not None]
         snr = f"{sum(ratios) / len(ratios):.2f}" if ratios else ""
         cost = loss(result.module)
         table.add_row(title, f"{cost:.4f}", f"{cost - base:+.4f}", snr)

@@ -152,7 +152,7 @@ class Study:
         config = {**result.module.config, "quantization_config": storage.describe(result.packed)}
         models.save(storage.tensors_of(result.packed, result.others), config, out / "model.safetensors", out / "config.json")
         store.remove()
-        count = sum(weight.numel() for weight in result.weights.values())
+        count = sum(matrix.count for matrix in result.packed.values())
         packed = {"packed_bits_per_weight": 8 * sum(matrix.nbytes for matrix in result.packed.values()) / count}
         return result.module, self._steps(), packed
 

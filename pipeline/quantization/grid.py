@@ -94,7 +94,8 @@ def nearest(weight_RK: Tensor, scale_R: Tensor, levels: int = 5) -> Tensor:
 
 
 def snr_db(weight_RK: Tensor, digits_RK: Tensor, scale_R: Tensor) -> float | None:
-    """Signal-to-noise ratio of the quantized weights in decibels; None where there is no noise."""
+    """Signal-to-noise ratio of the quantized weights in decibels; None where there is no noise or no signal."""
     weight = weight_RK.double()
+    signal = weight.square().sum().item()
     noise = (weight - digits_RK * scale_R.double()[:, None]).square().sum().item()
-    return 10 * math.log10(weight.square().sum().item() / noise) if noise > 0 else None
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

@@ -55,9 +55,14 @@ class PackedMatrix(nn.Module):
         return ops.unpack(self.codes, self.columns, self.levels)
 
     @property
+    def count(self) -> int:
+        """Number of weights."""
+        return len(self.codes) * self.columns
+
+    @property
     def nbytes(self) -> int:
         """Bytes of digits and scales in a file (see `storage`)."""
-        return ops.bytes_in_row(len(self.codes) * self.columns, self.levels) + self.scale.numel()
+        return ops.bytes_in_row(self.count, self.levels) + self.scale.numel()
 
 
 class PackedLinear(nn.Module):

@@ -30,10 +30,11 @@ class Quantized:
     module: Model
     others: dict[str, Tensor]
     """What is stored as it is."""
-    weights: dict[str, Tensor]
     packed: dict[str, PackedMatrix]
-    ratios: dict[str, float | None]
-    """Signal-to-noise ratios of the outputs in dB, where they were measured."""
+    weight_snr: dict[str, float | None]
+    """Signal-to-noise ratios of the weights in dB."""
+    output_snr: dict[str, float | None]
+    """The same of the matrices' outputs, where they were measured."""
     tokens: int
     """Tokens that it was trained on at few levels."""
 
@@ -42,23 +43,22 @@ def run(stage: Stage) -> None:
     """Write the quantized model directory, its metrics and one row a matrix."""
     torch.set_num_threads(1)
     name, settings = str(stage.target), stage.model.quantization
-    source, target = paths.model(name), paths.quantized(name)
-    module = models.load(source)
-    stage.events.run(module.config["quintet"]["training_key"])
+    folder, target = paths.model(name), paths.quantized(name)
+    source = [models.load(folder)]
+    stage.events.run(source[0].config["quintet"]["training_key"])
     store = Store(paths.private() / "state" / stage.state_key)
     with store.locked(f"this quantization of {name}"):
-        result = Quantizer(settings, paths.ready(stage.dataset), stage.config.seed, store, stage.events, f"quantize {name}").run(
-            module, str(source / "model.safetensors")
-        )
+        quantizer = Quantizer(settings, paths.ready(stage.dataset), stage.config.seed, store, stage.events, f"quantize {name}")
+        result = quantizer.run(source.pop(), str(folder / "model.safetensors"))  # which is then the only one that holds it
     stage.afterwards.append(store.remove)
     description = {**storage.describe(result.packed), "activations": settings.activations}
     config = {**result.module.config, "quantization_config": description}
     tensors = storage.tensors_of(result.packed, result.others)
     models.save(tensors, config, stage.out(target / "model.safetensors"), stage.out(target / "config.json"))
     for file in ("tokenizer.json", "tokenizer_config.json"):
-        io.write_bytes(stage.out(target / file), (source / file).read_bytes())
-    table = report.rows(result.weights, result.packed, result.ratios)
-    metrics = {**report.summary(result.weights, result.packed, table), "tokens": result.tokens}
+        io.write_bytes(stage.out(target / file), (folder / file).read_bytes())
+    table = report.rows(result.packed, result.weight_snr, result.output_snr)
+    metrics = {**report.summary(result.packed, table), "tokens": result.tokens}
     io.write_json(stage.out(paths.metrics(name, "quantize")), {"quantized": metrics})
     io.write_csv(stage.out(paths.plot(name, "quantize")), table)
 
@@ -76,27 +76,37 @@ class Quantizer:
         """Quantize a copy of `source`; raises `UserError`, which begins with `origin` where weights are not finite."""
         s = self.settings
         quantization.require_finite(source.quantizable(), origin)
-        by_ptq = s.method == "ptq" or (s.method, s.start) == ("qat", "ptq")
-        scratch = s.method == "qat" and s.start == "scratch"
-        module = models.create(source.config, self.seed) if scratch else copy.deepcopy(source)
-        if by_ptq and s.ptq.rotation:
-            module = ptq.rotate(module, self.seed)
-        weights = {name: parameter.detach().clone() for name, parameter in module.quantizable().items()}
+        module = self._start(source)
+        teacher = source if s.training is not None else None
+        del source  # a large model should not lie in memory twice: unless it teaches, or the caller keeps it, it is gone now
         levels = self._levels(module)
-        others = module.state_dict().keys() - weights.keys()
-        ratios: dict[str, float | None] = {}
-        if by_ptq:
-            packed, ratios = ptq.quantize(module, *self._calibration(module), levels, s.ptq)
+        others = module.state_dict().keys() - levels.keys()
+        weights = {name: parameter.detach().clone() for name, parameter in module.quantizable().items()} if teacher else {}
+        if self._by_ptq():
+            packed, weight_snr, output_snr = ptq.quantize(module, *self._calibration(module), levels, s.ptq)
         else:
-            packed = quantization.quantize(weights, origin, levels)
-            module.load_state_dict({name: matrix.dense().view_as(weights[name]) for name, matrix in packed.items()}, strict=False)
+            packed = quantization.quantize(module.quantizable(), origin, levels)
+            matrices = module.quantizable()
+            weight_snr, output_snr = report.weight_snr(matrices, packed), {}
+            module.load_state_dict({name: matrix.dense().view_as(matrices[name]) for name, matrix in packed.items()}, strict=False)
         tokens = 0
-        if s.training is not None:
+        if teacher is not None:
             module.load_state_dict({**module.state_dict(), **weights})
-            module, packed, tokens = self._learn(module, source, packed)
-            ratios = {}
+            module, packed, tokens = self._learn(module, teacher, packed)
+            weight_snr, output_snr = report.weight_snr(weights, packed), {}
         state = module.state_dict()
-        return Quantized(module, {name: state[name] for name in others}, weights, packed, ratios, tokens)
+        return Quantized(module, {name: state[name] for name in others}, packed, weight_snr, output_snr, tokens)
+
+    def _by_ptq(self) -> bool:
+        return self.settings.method == "ptq" or (self.settings.method, self.settings.start) == ("qat", "ptq")
+
+    def _start(self, source: Model) -> Model:
+        """What is to be quantized: a model of its own."""
+        s = self.settings
+        if s.method == "qat" and s.start == "scratch":
+            return models.create(source.config, self.seed)
+        module = ptq.rotate(source, self.seed) if self._by_ptq() and s.ptq.rotation else source
+        return copy.deepcopy(module) if module is source else module
 
     def _levels(self, module: Model) -> dict[str, int]:
         """Levels of each matrix, by its name or for a total of bits."""
@@ -116,7 +126,8 @@ class Quantizer:
         batches = -(-sum(sizes) // task.sequences)
         drawn = torch.cat([task.batch(step).inputs for step in range(batches)])[: sum(sizes)]
         first, second = drawn.split(sizes)
-        return list(first.split(task.sequences)), list(second.split(task.sequences))
+        size = max(1, tasks.EVALUATION_TOKENS // module.context)
+        return list(first.split(size)), list(second.split(size))
 
     def _task(self, module: Model, settings: Training, stream: str) -> tasks.Task:
         """The model's task on sequences of its own."""

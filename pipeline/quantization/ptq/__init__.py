@@ -20,8 +20,18 @@ from pipeline.progress import Bar
 from pipeline.quantization import grid
 from pipeline.quantization.modules import PackedMatrix
 from pipeline.quantization.ptq import calibration, rounding
-from pipeline.quantization.ptq.calibration import Part
+from pipeline.quantization.ptq.calibration import Group, Part
 from pipeline.quantization.ptq.rotation import rotate
+
+
+class Found(NamedTuple):
+    """What came of a model's matrices, by their names."""
+
+    packed: dict[str, PackedMatrix]
+    weight_snr: dict[str, float | None]
+    """In dB; None without noise or signal."""
+    output_snr: dict[str, float | None]
+    """In dB; None without noise or signal."""
 
 
 class Moments(NamedTuple):
@@ -32,51 +42,51 @@ class Moments(NamedTuple):
 
 
 @torch.no_grad()
-def quantize(
-    module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor], levels: Mapping[str, int], steps: Any
-) -> tuple[dict[str, PackedMatrix], dict[str, float | None]]:
-    """Packed matrices by name, and for each linear map the signal-to-noise ratio of its outputs in dB on the batches `held_out`.
+def quantize(module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor], levels: Mapping[str, int], steps: Any) -> Found:
+    """Packed matrices by name, and signal-to-noise ratios: of their weights, and of each linear map's outputs on the batches `held_out`.
 
-    The noise is all that its output in the quantized model differs from that in the float model. `batches` are tokens [B, T] to calibrate
-    on, `steps` the block `ptq`. The module is left with the weights that the packed matrices stand for. What no linear map multiplies
-    (embeddings, tied outputs) takes the digits of least squared error. Raises `ValueError` for a linear map that the batches never reach.
+    The noise of an output is all that it differs by in the quantized model from that in the float model. `batches` are tokens [B, T] to
+    calibrate on, `steps` the block `ptq`. The module is left with the weights that the packed matrices stand for. What no linear map
+    multiplies (embeddings, tied outputs) takes the digits of least squared error. Raises `ValueError` for a linear map that the batches
+    never reach.
     """
     names = {id(parameter): name for name, parameter in module.quantizable().items()}
     linears = {id(child.weight) for child in module.modules() if isinstance(child, nn.Linear)}
-    packed: dict[str, PackedMatrix] = {}
-    ratios: dict[str, float | None] = {}
+    found = Found({}, {}, {})
     original = copy.deepcopy(module, {id(block): block for block in module.blocks()})
     for name, parameter in module.quantizable().items():
         if id(parameter) not in linears:
-            packed[name] = _put(parameter, *grid.quantize(parameter, levels[name]), levels[name])
+            _put(found, name, parameter, *grid.quantize(parameter, levels[name]), levels[name])
     used = len(batches)
-    with Bar("quantize", total=len(names) - len(packed), unit="matrices") as bar:
+    with Bar("quantize", total=len(names) - len(found.packed), unit="matrices") as bar:
         for part in calibration.parts(module, original, [*batches, *held_out]):
             for group in calibration.groups(part):
-                moments = _moments(part, group[0], range(used))
-                for local in group:
-                    weight = cast("nn.Parameter", calibration.linear(part.module, local).weight)
+                moments = _moments(part, group, range(used))
+                weights = {local: cast("nn.Parameter", calibration.linear(part.module, local).weight) for local in group.names}
+                for weight in weights.values():
                     name = names[id(weight)]
                     solution = rounding.solve(_target(weight.double(), moments, steps), moments.own_KK, levels[name], steps)
-                    packed[name] = _put(weight, *solution, levels[name])
-                    ratios[name] = _ratio(part, local, range(used, used + len(held_out)))
+                    _put(found, name, weight, *solution, levels[name])
                     bar.advance(1)
-    if packed.keys() != levels.keys():
-        raise ValueError(f"module: no input reaches {sorted(levels.keys() - packed.keys())}")
-    return packed, ratios
+                ratios = _ratios(part, group, range(used, used + len(held_out)))
+                found.output_snr.update({names[id(weights[local])]: ratio for local, ratio in ratios.items()})
+    if found.packed.keys() != levels.keys():
+        raise ValueError(f"module: no input reaches {sorted(levels.keys() - found.packed.keys())}")
+    return found
 
 
-def _put(parameter: nn.Parameter, digits_RK: Tensor, scale_R: Tensor, levels: int) -> PackedMatrix:
+def _put(found: Found, name: str, parameter: nn.Parameter, digits_RK: Tensor, scale_R: Tensor, levels: int) -> None:
+    """Note a matrix's digits, and give its parameter the weights that they stand for."""
     matrix = PackedMatrix(ops.pack(digits_RK, levels), scale_R, digits_RK.shape[1], levels)
+    found.packed[name], found.weight_snr[name] = matrix, grid.snr_db(parameter, digits_RK, scale_R)
     parameter.copy_(matrix.dense())
-    return matrix
 
 
-def _moments(part: Part, name: str, batches: range) -> Moments:
-    columns = calibration.linear(part.module, name).in_features
+def _moments(part: Part, group: Group, batches: range) -> Moments:
+    columns = calibration.linear(part.module, group.names[0]).in_features
     own, lost, count = torch.zeros(columns, columns, dtype=torch.float64), torch.zeros(columns, columns, dtype=torch.float64), 0
     for batch in batches:
-        x_NK, x0_NK = calibration.inputs(part, name, batch)
+        x_NK, x0_NK = calibration.inputs(part, group, batch)
         own += x_NK.T @ x_NK
         lost += (x0_NK - x_NK).T @ x_NK
         count += len(x_NK)
@@ -91,16 +101,16 @@ def _target(weight_RK: Tensor, moments: Moments, steps: Any) -> Tensor:
     return weight_RK + torch.cholesky_solve((weight_RK @ moments.lost_KK).T, factor).T
 
 
-def _ratio(part: Part, name: str, batches: range) -> float | None:
-    """Signal to noise of a map's outputs in dB; None without noise or signal."""
-    linear, original = calibration.linear(part.module, name), calibration.linear(part.original, name)
-    signal = noise = 0.0
+def _ratios(part: Part, group: Group, batches: range) -> dict[str, float | None]:
+    """Signal to noise of the maps' outputs in dB; None without noise or signal."""
+    signal, noise = dict.fromkeys(group.names, 0.0), dict.fromkeys(group.names, 0.0)
     for batch in batches:
-        x_NK, x0_NK = calibration.inputs(part, name, batch)
-        wanted_NR = x0_NK @ original.weight.T
-        signal += wanted_NR.double().square().sum().item()
-        noise += (wanted_NR - x_NK @ linear.weight.T).double().square().sum().item()
-    return 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
+        x_NK, x0_NK = calibration.inputs(part, group, batch)
+        for name in group.names:
+            wanted_NR = x0_NK @ calibration.linear(part.original, name).weight.T
+            signal[name] += wanted_NR.double().square().sum().item()
+            noise[name] += (wanted_NR - x_NK @ calibration.linear(part.module, name).weight.T).double().square().sum().item()
+    return {name: 10 * math.log10(signal[name] / noise[name]) if noise[name] > 0 and signal[name] > 0 else None for name in group.names}
 
 
 __all__ = ["quantize", "rotate"]

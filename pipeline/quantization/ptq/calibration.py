@@ -7,6 +7,7 @@ Shapes: N positions, K columns.
 
 import contextlib
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -26,6 +27,13 @@ class Part(NamedTuple):
     """A copy of `module` that stays as it is."""
     arguments: list[Arguments]
     original_arguments: list[Arguments]
+
+
+class Group(NamedTuple):
+    """Linear maps of a part that get one and the same input, in each of their `calls`."""
+
+    names: list[str]
+    calls: int
 
 
 class _Arrived(Exception):
@@ -78,8 +86,8 @@ def _arguments(model: Model, tokens: Tensor) -> Arguments:
     return found[0]
 
 
-def groups(part: Part) -> list[list[str]]:
-    """Names of the part's linear maps in the order of their first calls, those with one and the same input together."""
+def groups(part: Part) -> list[Group]:
+    """The part's linear maps in the order of their first calls."""
     calls: list[tuple[str, Tensor]] = []
 
     def note(name: str) -> Any:
@@ -90,16 +98,17 @@ def groups(part: Part) -> list[list[str]]:
     part.module(*part.arguments[0])
     for handle in handles:
         handle.remove()
-    found: list[tuple[Tensor, list[str]]] = []
+    times = Counter(name for name, _ in calls)
+    found: list[tuple[Tensor, Group]] = []
     for name, x in calls:
-        if any(name in names for _, names in found):
+        if any(name in group.names for _, group in found):
             continue
-        same = [names for other, names in found if other is x]
+        same = [group.names for other, group in found if other is x]
         if same:
             same[0].append(name)
         else:
-            found.append((x, [name]))
-    return [names for _, names in found]
+            found.append((x, Group([name], times[name])))
+    return [group for _, group in found]
 
 
 def linear(module: nn.Module, name: str) -> nn.Linear:
@@ -107,18 +116,21 @@ def linear(module: nn.Module, name: str) -> nn.Linear:
     return cast("nn.Linear", module.get_submodule(name))
 
 
-def inputs(part: Part, name: str, batch: int) -> tuple[Tensor, Tensor]:
-    """What the linear map `name` gets in one batch, [N, K] each: in the quantized model, and in the float one."""
-    return _input(part.module, name, part.arguments[batch]), _input(part.original, name, part.original_arguments[batch])
+def inputs(part: Part, group: Group, batch: int) -> tuple[Tensor, Tensor]:
+    """What the linear maps of a group get in one batch, [N, K] each: in the quantized model, and in the float one."""
+    return _input(part.module, group, part.arguments[batch]), _input(part.original, group, part.original_arguments[batch])
 
 
-def _input(module: nn.Module, name: str, arguments: Arguments) -> Tensor:
+def _input(module: nn.Module, group: Group, arguments: Arguments) -> Tensor:
     found: list[Tensor] = []
 
     def note(module: nn.Module, given: Arguments) -> None:
         found.append(given[0])
+        if len(found) == group.calls:
+            raise _Arrived
 
-    handle = linear(module, name).register_forward_pre_hook(note)
-    module(*arguments)
+    handle = linear(module, group.names[0]).register_forward_pre_hook(note)
+    with contextlib.suppress(_Arrived):
+        module(*arguments)
     handle.remove()
     return torch.cat([x.flatten(0, -2) for x in found])

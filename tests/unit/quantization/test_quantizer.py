@@ -77,7 +77,7 @@ def test_what_is_written_is_what_was_found(method, source, tmp_path):
     tokens = toy.arithmetic().batch(0).inputs
     with torch.inference_mode():
         torch.testing.assert_close(loaded(tokens)[0], result.module.eval()(tokens)[0], rtol=1e-3, atol=1e-3)
-    assert bool(result.ratios) == (method == "ptq")
+    assert bool(result.output_snr) == (method == "ptq")
     assert result.tokens == {"ptq and scales": 10, "qat of everything": 17}.get(method, 12 if "qat" in method else 0) * 16 * 6
 
 
@@ -99,7 +99,7 @@ def test_levels_go_by_name(source, tmp_path):
 
 def test_levels_within_a_total_of_bits(source, tmp_path):
     result = quantized(source, tmp_path, bits=3.0)
-    bits = 8 * sum(matrix.nbytes for matrix in result.packed.values()) / sum(weight.numel() for weight in result.weights.values())
+    bits = 8 * sum(matrix.nbytes for matrix in result.packed.values()) / sum(matrix.count for matrix in result.packed.values())
     assert 2.7 < bits <= 3.0 and len({matrix.levels for matrix in result.packed.values()}) > 1
     with pytest.raises(UserError, match=r"quantization\.bits = 1\.8 is less than 3 levels take: raise it"):
         quantized(source, tmp_path, bits=1.8)
