@@ -56,6 +56,11 @@ FORMATS = {
         {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"},
         "that schema has no names for its layers yet",
     ),
+    "processor": Format(
+        "digits in words of 48 bits",
+        {"pentary": "the Pentary processor's simulator, as a straight-line program in whole numbers (fusion concat)"},
+        "the program knows sums and ReLU only",
+    ),
 }
 
 
