@@ -7,6 +7,11 @@ from pipeline import io
 from pipeline.errors import UserError
 from pipeline.paths import SPLITS
 
+VERSION = 1
+KINDS = {"kind": str, "name": str, "splits": dict, "source": dict}
+"""What every data set's description holds."""
+AGAIN = "run the stage `tokenize` again"
+
 
 def finish(summary: dict[str, Any], files: dict[str, Path], source: Any) -> dict[str, Any]:
     """Let validation stand in for a test split that is not there, and add hashes and provenance."""
@@ -19,7 +24,32 @@ def finish(summary: dict[str, Any], files: dict[str, Path], source: Any) -> dict
         if not totals[split]["tokens"]:
             raise empty(split)
         totals[split]["sha256"] = io.sha256(files[split])
-    return {**summary, "test_is_validation": without_test, "source": source}
+    return {**summary, "version": VERSION, "test_is_validation": without_test, "source": source}
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """dataset.json of a ready data set; raises `UserError` naming the key where it is not what `finish` gave."""
+    path = folder / "dataset.json"
+    described = io.read_json(path)
+    if not isinstance(described, dict):
+        raise UserError(f"{path} is no JSON object: {AGAIN}")
+    io.check_version(path, "version", described.get("version", 1), VERSION)
+    for key, kind in KINDS.items():
+        _require(path, described, key, kind)
+    for split in SPLITS:
+        facts = _require(path, described["splits"], split, dict, "splits.")
+        _require(path, facts, "sha256", str, f"splits.{split}.")
+        if wrong := [key for key, count in facts.items() if key != "sha256" and (type(count) is not int or count < 0)]:
+            raise UserError(f"{path}: splits.{split}.{wrong[0]} is {facts[wrong[0]]!r}, not a count: {AGAIN}")
+    _require(path, described["source"], "kind", str, "source.")
+    return described
+
+
+def _require(path: Path, held: dict[str, Any], key: str, kind: type, prefix: str = "") -> Any:
+    if type(held.get(key)) is not kind:
+        found = repr(held[key]) if key in held else "missing"
+        raise UserError(f"{path}: {prefix}{key} is {found}, but must be of type {kind.__name__}: {AGAIN}")
+    return held[key]
 
 
 def empty(split: str) -> UserError:

@@ -21,6 +21,8 @@ from pipeline.errors import UserError
 SYMBOLS = {"+": "+", "-": "-", "*": "*", "//": "/"}
 WRITTEN = {symbol: operator for operator, symbol in SYMBOLS.items()}
 UNREADABLE = "?"
+LARGEST = 10**100
+MOST_OPERANDS = 64
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,28 @@ class Codec:
         return asdict(self) | {"operators": list(self.operators)}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """The codec that `to_dict` described; raises `UserError` where it is incomplete."""
+    def from_dict(cls, saved: Mapping[str, Any], origin: str = "the saved codec") -> Self:
+        """The codec that `to_dict` described; raises `UserError`, which begins with `origin`, where there can be none such."""
         try:
-            return cls(**{**saved, "operators": tuple(saved["operators"])})
+            codec = cls(**{**saved, "operators": tuple(saved["operators"])})
         except (TypeError, KeyError) as error:
-            raise UserError(f"the saved codec is not complete ({error}): make the model's directory again") from None
+            raise UserError(f"{origin} is not complete ({error}): make the model's directory again") from None
+        if wrong := codec._impossible():
+            raise UserError(f"{origin}: {wrong} is {getattr(codec, wrong)!r}, which cannot be: make the model's directory again")
+        return codec
+
+    def _impossible(self) -> str | None:
+        """A field that no data set can have given the codec, if there is one."""
+        for name in ("operands", "minimum", "maximum", "answer_minimum", "answer_maximum"):
+            if type(value := getattr(self, name)) is not int or abs(value) > LARGEST:
+                return name
+        if not self.operators or any(operator not in SYMBOLS for operator in map(str, self.operators)):
+            return "operators"
+        if not 1 <= self.operands <= MOST_OPERANDS:
+            return "operands"
+        if self.minimum > self.maximum:
+            return "minimum"
+        return "answer_minimum" if self.answer_minimum > self.answer_maximum else None
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
