@@ -98,13 +98,14 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}): delete it and run the stage that makes it again") from None
 
 
-def parse_json(data: bytes) -> Any:
-    """The value of JSON in UTF-8; `ValueError` for anything else: numbers without end, halves of characters, depth beyond Python's."""
+def parse_json(data: bytes | str) -> Any:
+    """The value of JSON (in UTF-8); `ValueError` for anything else: numbers without end, halves of characters, depth beyond Python's."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if b"\\u" in data:
+    if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # an escape may be half of a surrogate pair, which is no text
     return value
 

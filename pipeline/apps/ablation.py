@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import config as configuration
-from pipeline import io, models, paths
+from pipeline import models, paths
+from pipeline.data.ready import description
 from pipeline.models.base import Model
 from pipeline.schema.quantization import Quantization
 from pipeline.schema.training import Training
@@ -29,7 +30,7 @@ def run(name: str, tokens: int) -> None:
     torch.set_num_threads(1)
     block, ready = config.models[name], paths.ready(config.models[name].dataset)
     module = models.load(paths.model(name))
-    task = tasks.of(ready, io.read_json(ready / "dataset.json"), Training(), module.context, config.seed, module.recurrent)
+    task = tasks.of(ready, description(ready), Training(), module.context, config.seed, module.recurrent)
 
     def loss(model: Model) -> float:
         return task.evaluate(model.eval(), "validation", tokens or None)["loss"]

@@ -91,6 +91,16 @@ def generation_defaults(config: TrainingConfig, eos: int) -> dict[str, Any]:
     }
 
 
+def _defaults(path: Path) -> dict[str, Any]:
+    """generation_config.json; raises `UserError` for settings that nothing can be drawn by."""
+    found = io.read_json(path)
+    given = {"temperature": 0.0, "top_k": 0, **found} if isinstance(found, dict) else {}
+    for key, kinds in (("max_new_tokens", (int,)), ("top_k", (int,)), ("temperature", (int, float))):
+        if type(given.get(key)) not in kinds or given[key] < 0:
+            raise UserError(f"{path}: {key} is {given.get(key)!r}, not a number of at least 0: train the model again")
+    return given
+
+
 def generate(
     directory: str | Path,
     prompt: str = "\n",
@@ -107,7 +117,7 @@ def generate(
     directory = Path(directory)
     if not (directory / GENERATION).is_file():
         raise UserError(f"{directory} is no model directory with a {GENERATION}: name one that tinyllm-train wrote")
-    defaults = io.read_json(directory / GENERATION)
+    defaults = _defaults(directory / GENERATION)
     if not prompt:
         raise UserError("the prompt is empty: give at least one character, such as a newline")
     module, tokenizer = models.load(directory), tokenizers.load(directory)
@@ -115,8 +125,8 @@ def generate(
         module,
         [tokenizer.encode(prompt.lower())],
         defaults["max_new_tokens"] if max_tokens is None else max_tokens,
-        temperature=defaults.get("temperature", 0.0) if temperature is None else temperature,
-        top_k=defaults.get("top_k", 0) if top_k is None else top_k,
+        temperature=defaults["temperature"] if temperature is None else temperature,
+        top_k=defaults["top_k"] if top_k is None else top_k,
         eos=tokenizer.eos,
         generator=rng.generator(seed, "generate"),
     )

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from pipeline import config as configuration
 from pipeline import io, models, paths, tracking
+from pipeline.data.ready import description
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.ops.reference import CODES
@@ -65,7 +66,7 @@ class Study:
         if self.block.quantization.training is None:
             raise UserError(f"params.yaml: models.{name}.quantization has no block training, which a study of levels needs: add it")
         self.ready = paths.ready(self.block.dataset)
-        self.dataset = io.read_json(self.ready / "dataset.json")
+        self.dataset = description(self.ready)
         self.key = io.digest([name, "study", self.block.model_dump(mode="json"), tokens])[:16]
         self.device = devices.prepare(self.block.training.device, self.block.training.threads)
         with self._log("study", 0) as events:

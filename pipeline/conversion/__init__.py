@@ -57,4 +57,19 @@ def converter(family: str, name: str) -> Converter:
     return cast("Converter", importlib.import_module(f"pipeline.conversion.{name}"))
 
 
-__all__ = ["FORMATS", "Bounds", "Converter", "Source", "converter"]
+def read(family: str, format: str, folder: Path) -> Model:
+    """An export in its runtime; raises `UserError` where it cannot be read, whatever the runtime raises."""
+    reader = converter(family, format)
+    if not (folder / reader.WEIGHTS).is_file():
+        raise UserError(f"{folder / reader.WEIGHTS} is missing: run the stage `convert` again")
+    try:
+        return reader.load(folder)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{folder / reader.WEIGHTS} cannot be read ({type(error).__name__}: {error}): run the stage `convert` again"
+        ) from error
+
+
+__all__ = ["FORMATS", "Bounds", "Converter", "Source", "converter", "read"]

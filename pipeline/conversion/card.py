@@ -5,11 +5,11 @@ from typing import Any
 
 import jinja2
 
-from pipeline import io
 from pipeline.conversion import Source, weights
 from pipeline.conversion.prompts import take
 from pipeline.data import tokenizers
 from pipeline.data.arithmetic import Codec
+from pipeline.data.ready import description
 
 TEMPLATE = """\
 ---
@@ -84,7 +84,7 @@ def write(source: Source, config: Mapping[str, Any], parameters: int, packed: bo
     return environment.from_string(TEMPLATE).render(
         name=source.name,
         config=config,
-        dataset=io.read_json(source.ready / "dataset.json"),
+        dataset=description(source.ready),
         parameters=parameters,
         packed=packed,
         levels=sorted({matrix.levels for matrix in weights.quantized(source.model)[1].values()}),

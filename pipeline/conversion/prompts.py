@@ -29,16 +29,16 @@ class Prompts(NamedTuple):
 
 def take(ready: Path, config: Mapping[str, Any]) -> Prompts:
     """Up to `COUNT` prompts for a model's config.json: halves of windows of text (of `LONGEST` tokens at most), or arithmetic problems."""
-    shard = shards.open(ready / "validation.safetensors")
+    path = ready / "validation.safetensors"
     if config["quintet"]["task"] == "classification":
-        samples = Samples(shard, features.layout(config["quintet"]))
+        samples = Samples(shards.open(path), features.layout(config["quintet"]))
         spread = np.linspace(0, len(samples) - 1, min(COUNT, len(samples))).astype(np.int64)
         return Prompts(samples.inputs(spread), 0)
-    tokens = shard["tokens"]
     if config["quintet"]["task"] == "arithmetic":
-        rows, given = tokens, Codec.from_dict(config["quintet"]["codec"]).prompt_length
+        codec = Codec.from_dict(config["quintet"]["codec"])
+        rows, given = shards.tokens(path, codec.vocab_size, codec.row_length), codec.prompt_length
     else:
-        rows = windows.full(tokens, min(models.context(config), LONGEST))[:, :-1]
+        rows = windows.full(shards.tokens(path, config["vocab_size"]), min(models.context(config), LONGEST))[:, :-1]
         given = rows.shape[1] // 2
     chosen = np.linspace(0, len(rows) - 1, min(COUNT, len(rows))).astype(np.int64)
     return Prompts(torch.from_numpy(rows[chosen].astype(np.int64)), given)

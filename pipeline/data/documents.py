@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline import io
 from pipeline.errors import UserError
 
 
@@ -41,10 +42,13 @@ def write(path: Path, documents: Iterable[Document], ordered: bool = True) -> To
 
 def read(path: Path) -> Iterator[Document]:
     """Read documents one by one; raises `UserError` naming file and line of anything that is not a document."""
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                record = json.loads(line)
-                yield Document(record["id"], record["text"])
+                record = io.parse_json(line)
+                document = Document(record["id"], record["text"])
             except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}:{number} is not a document: run the stage `download` again") from None
+                document = None
+            if document is None or not all(isinstance(part, str) for part in document):
+                raise UserError(f"{path}:{number} is not a document: run the stage `download` again")
+            yield document

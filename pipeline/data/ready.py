@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import io
+from pipeline.data.arithmetic import Codec
 from pipeline.errors import UserError
 from pipeline.paths import SPLITS
 
 VERSION = 1
 KINDS = {"kind": str, "name": str, "splits": dict, "source": dict}
 """What every data set's description holds."""
+OF_TOKENS = ("language", "arithmetic")
 AGAIN = "run the stage `tokenize` again"
 
 
@@ -27,7 +29,7 @@ def finish(summary: dict[str, Any], files: dict[str, Path], source: Any) -> dict
     return {**summary, "version": VERSION, "test_is_validation": without_test, "source": source}
 
 
-def read(folder: Path) -> dict[str, Any]:
+def description(folder: Path) -> dict[str, Any]:
     """dataset.json of a ready data set; raises `UserError` naming the key where it is not what `finish` gave."""
     path = folder / "dataset.json"
     described = io.read_json(path)
@@ -42,6 +44,10 @@ def read(folder: Path) -> dict[str, Any]:
         if wrong := [key for key, count in facts.items() if key != "sha256" and (type(count) is not int or count < 0)]:
             raise UserError(f"{path}: splits.{split}.{wrong[0]} is {facts[wrong[0]]!r}, not a count: {AGAIN}")
     _require(path, described["source"], "kind", str, "source.")
+    if described["kind"] in OF_TOKENS and _require(path, described, "vocab_size", int) < 1:
+        raise UserError(f"{path}: vocab_size is {described['vocab_size']}, not at least 1: {AGAIN}")
+    if described["kind"] == "arithmetic":
+        Codec.from_dict(_require(path, described, "codec", dict), f"{path}: codec")
     return described
 
 

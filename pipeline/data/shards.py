@@ -80,16 +80,26 @@ def _header(tensors: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metada
 def open(path: Path) -> dict[str, Array]:
     """Map a shard's tensors, without reading them; raises `UserError` naming file and field where the header and the file disagree."""
     header = _read_header(path)
-    return {name: _map(path, header.start, entry) for name, entry in header.tensors.items()}
+    return _Shard(path, {name: _map(path, header.start, entry) for name, entry in header.tensors.items()})
 
 
-def tokens(path: Path, dimensions: int, vocab_size: int) -> Array:
-    """The tensor `tokens` of a shard, mapped; raises `UserError` where there is none of so many dimensions and of ids of the vocabulary."""
-    found = open(path).get("tokens")
-    if found is None:
-        tensors.refuse(path, "tokens", "is missing", AGAIN)
-    if found.ndim != dimensions:
-        tensors.refuse(path, "tokens.shape", f"is {list(found.shape)}, but there must be {dimensions} dimension(s)", AGAIN)
+class _Shard(dict[str, Array]):
+    """A shard's tensors by name."""
+
+    def __init__(self, path: Path, held: Mapping[str, Array]) -> None:
+        super().__init__(held)
+        self.path = path
+
+    def __missing__(self, name: str) -> Array:
+        tensors.refuse(self.path, name, "is missing", AGAIN)
+
+
+def tokens(path: Path, vocab_size: int, row_length: int | None = None) -> Array:
+    """The tensor `tokens` [N], or [N, row_length], of a shard, mapped; raises `UserError` for another shape and for ids of no token."""
+    found = open(path)["tokens"]
+    wanted = [*found.shape[:1], *([] if row_length is None else [row_length])]
+    if not found.ndim or list(found.shape) != wanted:
+        tensors.refuse(path, "tokens.shape", f"is {list(found.shape)}, but must be {wanted or 'a list'}", AGAIN)
     if found.size and not 0 <= found.min() <= found.max() < vocab_size:
         tensors.refuse(path, "tokens", f"holds ids of {found.min()} to {found.max()}, but there are {vocab_size} tokens", AGAIN)
     return found

@@ -21,6 +21,16 @@ from pipeline.errors import UserError
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
 PIECE = 1 << 20
+ONE = r"[\s\S]"
+"""Any character, for the library's regular expressions."""
+LARGEST = 1 << 26
+"""Bytes of the largest tokenizer.json that is read."""
+NO_MORE = {"normalizer": None, "post_processor": None, "truncation": None, "padding": None}
+FORMS = {
+    "WordLevel": {"pre_tokenizer": "Split", "decoder": "Fuse", **NO_MORE},
+    "BPE": {"pre_tokenizer": "ByteLevel", "decoder": "ByteLevel", **NO_MORE},
+}
+"""What goes with a model in the files that are made here."""
 _CUT = re.compile(r"[A-Za-z](?= [A-Za-z])")
 
 Ids = npt.NDArray[np.int64]
@@ -53,6 +63,8 @@ class Tokenizer:
         if not isinstance(self.backend.model, models.WordLevel):
             return None
         single = {ord(token): id for token, id in self.backend.get_vocab().items() if len(token) == 1}
+        if not single:
+            return None
         table = np.full(max(single) + 2, -1 if self.unknown is None else self.unknown, dtype=np.int64)
         table[list(single)] = list(single.values())
         return table
@@ -101,14 +113,42 @@ def _required(backend: Backend, token: str) -> int:
 
 def load(directory: Path) -> Tokenizer:
     """Read the tokenizer of a data set or model directory; raises `UserError`."""
-    path = directory / "tokenizer.json"
+    return _read(directory / "tokenizer.json", "run the stage that makes it (`dvc repro` runs all that is needed)")
+
+
+def _read(path: Path, remedy: str) -> Tokenizer:
+    """The tokenizer of a file; raises `UserError` for one that `Tokenizer.save` cannot have written."""
     if not path.is_file():
-        raise UserError(f"{path} is missing: run the stage that makes it (`dvc repro` runs all that is needed)")
+        raise UserError(f"{path} is missing: {remedy}")
+    state = io.read_json(path, LARGEST)
     try:
-        backend = Backend.from_file(str(path))
+        _check(state)
+        return Tokenizer(Backend.from_str(json.dumps(state)))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{path} is not a tokenizer ({error}): run the stage that makes it again") from None
-    return Tokenizer(backend)
+        raise UserError(f"{path} is not a tokenizer ({error}): {remedy}") from None
+
+
+def _check(state: Any) -> None:
+    """Raise `ValueError` for a tokenizer.json that is not made as those of this file are: none of the library's other parts is run."""
+    if not isinstance(state, dict) or state.get("version") != "1.0":
+        raise ValueError(f"version is {state.get('version') if isinstance(state, dict) else None!r}, not '1.0'")
+    model, added = state.get("model"), state.get("added_tokens")
+    form = model.get("type") if isinstance(model, dict) else None
+    if form not in FORMS:
+        raise ValueError(f"model.type is {form!r}, not one of {', '.join(FORMS)}")
+    for key, wanted in FORMS[form].items():
+        part = state.get(key)
+        if (part.get("type") if isinstance(part, dict) else part) != wanted:
+            raise ValueError(f"{key} is {part!r}, not {wanted!r}")
+    if form == "WordLevel" and state["pre_tokenizer"].get("pattern") != {"Regex": ONE}:
+        raise ValueError(f"pre_tokenizer.pattern is {state['pre_tokenizer'].get('pattern')!r}, not {ONE!r}")
+    if not isinstance(model.get("vocab"), dict) or not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise ValueError("model.vocab and added_tokens do not list tokens")
+    ids = {**model["vocab"], **{str(token.get("content")): token.get("id") for token in added}}.values()
+    if not all(type(id) is int for id in ids) or sorted(ids) != list(range(len(ids))):
+        raise ValueError(f"the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}")
 
 
 def characters(alphabet: Iterable[str], unknown: bool = False) -> Tokenizer:
@@ -119,7 +159,7 @@ def characters(alphabet: Iterable[str], unknown: bool = False) -> Tokenizer:
     if unknown:
         vocabulary[UNKNOWN] = len(vocabulary)
     backend = Backend(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(ONE), "isolated")
     backend.decoder = decoders.Fuse()
     special = [UNKNOWN, END_OF_TEXT] if unknown else [END_OF_TEXT]
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
@@ -219,13 +259,5 @@ class CharacterTokenizer:
 
     def load_state(self, filepath: str | Path) -> Self:
         """Read what `save_state` wrote; raises `UserError`."""
-        path = Path(filepath)
-        try:
-            state = path.read_text(encoding="utf-8")
-            json.loads(state)
-            self._tokenizer = Tokenizer(Backend.from_str(state))
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: save_state(filepath) writes it") from None
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{path} is not a saved tokenizer ({error}): save it again with save_state(filepath)") from None
+        self._tokenizer = _read(Path(filepath), "save it again with save_state(filepath)")
         return self

@@ -44,7 +44,7 @@ class Judge:
     def __init__(self, config: Mapping[str, Any], ready: Path, settings: Evaluation, seed: int) -> None:
         self.ready, self.settings = ready, settings
         self.codec = Codec.from_dict(config["quintet"]["codec"])
-        tokens = shards.open(ready / "test.safetensors")["tokens"]
+        tokens = self._rows("test")
         if 0 < settings.problems < len(tokens):
             tokens = tokens[np.linspace(0, len(tokens) - 1, settings.problems).astype(np.int64)]
         self.rows_NL = tokens.astype(np.int64)
@@ -108,9 +108,12 @@ class Judge:
             total += F.cross_entropy(logits_BTV[:, given - 1 :].flatten(0, 1).double(), part[:, given:].flatten(), reduction="sum").item()
         return total / (len(self.rows_NL) * (self.codec.row_length - given))
 
+    def _rows(self, split: str) -> shards.Array:
+        return shards.tokens(self.ready / f"{split}.safetensors", self.codec.vocab_size, self.codec.row_length)
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """What always giving the training split's most frequent answer gets right."""
-        rows = shards.open(self.ready / "train.safetensors")["tokens"][:, self.codec.prompt_length :]
+        rows = self._rows("train")[:, self.codec.prompt_length :]
         kinds, counts = np.unique(rows, axis=0, return_counts=True)
         guess = kinds[counts.argmax()]
         return {"most_frequent_answer": {"exact_match": float((self.rows_NL[:, self.codec.prompt_length :] == guess).all(1).mean())}}

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from pipeline import io, models, rng
+from pipeline import models, rng
 from pipeline.data import shards, tokenizers, windows
+from pipeline.data.ready import description
 from pipeline.errors import UserError
 from pipeline.evaluation import Verdict
 from pipeline.evaluation.baselines import Bigram, bits_per_byte, compressed_bits_per_byte
@@ -36,8 +37,8 @@ class Judge:
     def __init__(self, config: Mapping[str, Any], ready: Path, settings: Evaluation, seed: int) -> None:
         self.ready, self.settings, self.seed = ready, settings, seed
         self.vocab_size = int(config["vocab_size"])
-        self.totals = io.read_json(ready / "dataset.json")["splits"]["test"]
-        self.tokens = shards.open(ready / "test.safetensors")["tokens"]
+        self.totals = description(ready)["splits"]["test"]
+        self.tokens = shards.tokens(ready / "test.safetensors", self.vocab_size)
         self.context = models.context(config)
         self.parts = self._parts(windows.length(self.tokens, self.context, models.recurrent(config)), settings.windows)
         self.tokenizer = tokenizers.load(ready)
@@ -84,7 +85,7 @@ class Judge:
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Unigram and bigram, fitted on the training split and judged as the models are, and bzip2 of the test split."""
-        bigram = Bigram.fit(shards.open(self.ready / "train.safetensors")["tokens"], self.vocab_size)
+        bigram = Bigram.fit(shards.tokens(self.ready / "train.safetensors", self.vocab_size), self.vocab_size)
         text = self.tokenizer.decode(self.tokens[self.tokens != self.tokenizer.eos])
         return {
             "unigram": self.figures([bigram.unigram.losses(part[:, 1:]) for part in self.parts]),

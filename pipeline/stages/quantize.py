@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline import io, models, paths, quantization, rng
+from pipeline.data.ready import description
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.quantization import budget, lsq, ptq, report, storage
@@ -131,7 +132,7 @@ class Quantizer:
 
     def _task(self, module: Model, settings: Training, stream: str) -> tasks.Task:
         """The model's task on sequences of its own."""
-        dataset = io.read_json(self.ready / "dataset.json")
+        dataset = description(self.ready)
         return tasks.of(self.ready, dataset, settings, module.context, rng.derive(self.seed, stream), module.recurrent)
 
     def _learn(self, module: Model, teacher: Model, start: dict[str, PackedMatrix]) -> tuple[Model, dict[str, PackedMatrix], int]:

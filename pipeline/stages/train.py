@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline import io, models, paths
 from pipeline.data import tokenizers
+from pipeline.data.ready import description
 from pipeline.stages.runner import Stage
 from pipeline.training import devices, tasks
 from pipeline.training.checkpoints import Store
@@ -16,7 +17,7 @@ def run(stage: Stage) -> None:
     """Train, or go on where a stopped run was; publish the best weights, train.json and train.csv."""
     block, ready = stage.model, paths.ready(stage.dataset)
     device = devices.prepare(block.training.device, block.training.threads)
-    dataset = io.read_json(ready / "dataset.json")
+    dataset = description(ready)
     task = tasks.of(ready, dataset, block.training, block.architecture.context, stage.config.seed, block.architecture.recurrent)
     module = models.create(describe(block, dataset, ready, stage.training_key), stage.config.seed).to(device)
     store = Store(paths.private() / "state" / stage.state_key)

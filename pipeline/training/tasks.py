@@ -240,7 +240,8 @@ def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, see
         from pipeline.training.classification import Classification
 
         return Classification({split: shards.open(file) for split, file in files.items()}, settings, seed, dataset)
-    splits = {split: shards.open(file)["tokens"] for split, file in files.items()}
-    if dataset["kind"] == "arithmetic":
-        return Arithmetic(splits, settings, seed, context, Codec.from_dict(dataset["codec"]))
+    codec = Codec.from_dict(dataset["codec"]) if dataset["kind"] == "arithmetic" else None
+    splits = {split: shards.tokens(file, dataset["vocab_size"], codec and codec.row_length) for split, file in files.items()}
+    if codec is not None:
+        return Arithmetic(splits, settings, seed, context, codec)
     return Language(splits, settings, seed, context, tokenizers.load(ready), recurrent)

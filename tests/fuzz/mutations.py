@@ -8,7 +8,24 @@ import zipfile
 from typing import Any
 
 ODD: list[Any] = [None, True, False, -1, 0, 1, 2, 3, 7, 255, 256, 65536, 1 << 20, 2**31 - 1, 2**31, 2**53, 2**63, 2**64, 10**30, -(10**30)]
-ODD += [0.0, -0.5, 1e-320, 1e308, float("inf"), float("nan"), "", "x", "0", "F32", "\0", "\ud800", "../x", "é" * 99, "9" * 5000, "a\nb\x1b[2J"]
+ODD += [
+    0.0,
+    -0.5,
+    1e-320,
+    1e308,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "0",
+    "F32",
+    "\0",
+    "\ud800",
+    "../x",
+    "é" * 99,
+    "9" * 5000,
+    "a\nb\x1b[2J",
+]
 ODD += [[], {}, [[]], [0], [0, 0], ["x"], {"": 0}, {"version": 2}, [0] * 999]
 DEEP = b"[" * 100_000
 EDGES = (b"\xff" * 8, b"\0" * 8, b"\x7f" + b"\xff" * 7, b"{}", b'"', b"\xed\xa0\x80", DEEP)
@@ -20,7 +37,7 @@ def mutate(name: str, data: bytes, draw: random.Random) -> bytes:
         form = FORMS.get(name.rpartition(".")[2]) if draw.random() < 0.65 else None
         try:
             data = form(data, draw) if form else scrambled(data, draw)
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile):  # an earlier change took the form away
+        except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):  # an earlier change took the form away
             data = scrambled(data, draw)
     return data
 

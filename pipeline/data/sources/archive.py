@@ -82,7 +82,10 @@ def documents(file: Path, include: str, text_field: str, what: str) -> Iterator[
     """Documents of the members whose names fit `include`, in the order of the names; raises `UserError`."""
     with members(file, include, what) as chosen:
         for name in sorted(chosen):
-            yield from files.documents(chosen[name], name, text_field)
+            try:
+                yield from files.documents(chosen[name], name, text_field)
+            except UserError as error:
+                raise UserError(f"{what}: {error}") from None
 
 
 @contextlib.contextmanager

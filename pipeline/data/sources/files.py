@@ -1,11 +1,11 @@
 """Documents out of files on this machine: text (one document a file), jsonl and parquet (one a row)."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import io
 from pipeline.data.documents import Document
 from pipeline.errors import UserError
 
@@ -56,7 +56,7 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 continue
             where = f"{name}:{number + 1}"
             try:
-                row = json.loads(decode(line, where))
+                row = io.parse_json(decode(line, where))
             except ValueError as error:
                 raise UserError(f"{where} is not JSON ({error}): correct the line") from None
             yield Document(f"{name}#{number:09d}", text_of(row, text_field, where))
@@ -66,18 +66,18 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
     import pyarrow
     from pyarrow import parquet
 
+    number = 0
     try:
         file = parquet.ParquetFile(path)
-    except pyarrow.ArrowException as error:
+        columns = file.schema_arrow.names
+        if text_field not in columns:
+            raise _no_field(text_field, columns, name)
+        for batch in file.iter_batches(columns=[text_field]):
+            for row in batch.to_pylist():
+                yield Document(f"{name}#{number:09d}", text_of(row, text_field, f"row {number} of {name}"))
+                number += 1
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{name} is not a parquet file ({error}): fetch it again, or leave it out") from None
-    columns = file.schema_arrow.names
-    if text_field not in columns:
-        raise _no_field(text_field, columns, name)
-    number = 0
-    for batch in file.iter_batches(columns=[text_field]):
-        for row in batch.to_pylist():
-            yield Document(f"{name}#{number:09d}", text_of(row, text_field, f"row {number} of {name}"))
-            number += 1
 
 
 def text_of(row: Any, text_field: str, where: str) -> str:

@@ -193,7 +193,7 @@ def test_the_small_face(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="character 'z'"):
         other.encode("z")
     (tmp_path / "state.json").write_text("[")
-    with pytest.raises(UserError, match="is not a saved tokenizer"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         other.load_state(tmp_path / "state.json")
     with pytest.raises(UserError, match="is missing"):
         other.load_state(tmp_path / "none.json")
