@@ -135,9 +135,8 @@ def _check(state: Any) -> None:
     if not isinstance(state, dict) or state.get("version") != "1.0":
         raise ValueError(f"version is {state.get('version') if isinstance(state, dict) else None!r}, not '1.0'")
     model, added = state.get("model"), state.get("added_tokens")
-    form = model.get("type") if isinstance(model, dict) else None
-    if form not in FORMS:
-        raise ValueError(f"model.type is {form!r}, not one of {', '.join(FORMS)}")
+    if not isinstance(model, dict) or not isinstance(form := model.get("type"), str) or form not in FORMS:
+        raise ValueError(f"model.type is not one of {', '.join(FORMS)}")
     for key, wanted in FORMS[form].items():
         part = state.get(key)
         if (part.get("type") if isinstance(part, dict) else part) != wanted:
@@ -180,11 +179,11 @@ def gpt2(path: str) -> Tokenizer:
     """GPT-2's tokenizer from a folder with vocab.json and merges.txt, or from the hub by name; raises `UserError`."""
     vocabulary, merges = (_gpt2_file(path, name) for name in ("vocab.json", "merges.txt"))
     try:
-        model = models.BPE.from_file(vocabulary, merges)
+        backend = _byte_level(models.BPE.from_file(vocabulary, merges))
+        backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+        _check(json.loads(backend.to_str()))
     except Exception as error:  # the library raises bare Exception
         raise UserError(f"{vocabulary} and {merges} are not GPT-2's tokenizer ({error}): fetch them again") from None
-    backend = _byte_level(model)
-    backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
     return Tokenizer(backend)
 
 

@@ -118,5 +118,5 @@ def read(path: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
     whole = data[: data.rfind(b"\n") + 1]
     try:
         return [json.loads(line) for line in whole.splitlines()], position + len(whole)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the event log {path} is damaged ({error}): delete it, and MLflow goes without what it would say") from None

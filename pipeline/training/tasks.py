@@ -241,7 +241,7 @@ def of(ready: Path, dataset: Mapping[str, Any], settings: Any, context: int, see
 
         return Classification({split: shards.open(file) for split, file in files.items()}, settings, seed, dataset)
     codec = Codec.from_dict(dataset["codec"]) if dataset["kind"] == "arithmetic" else None
-    splits = {split: shards.tokens(file, dataset["vocab_size"], codec and codec.row_length) for split, file in files.items()}
+    splits = {split: shards.tokens(file, dataset["vocab_size"], codec.row_length if codec else None) for split, file in files.items()}
     if codec is not None:
         return Arithmetic(splits, settings, seed, context, codec)
     return Language(splits, settings, seed, context, tokenizers.load(ready), recurrent)

@@ -109,7 +109,9 @@ def checkpoint(folder: Path) -> None:
 
 def read_checkpoint(folder: Path) -> Any:
     found = Store(folder).load()
-    return found and state.restore(found, *_training(), {})
+    if found is None:
+        raise UserError(f"{folder}: said to be damaged")
+    return state.restore(found, *_training(), {})
 
 
 def characters(folder: Path) -> None:

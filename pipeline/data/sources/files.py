@@ -1,11 +1,11 @@
 """Documents out of files on this machine: text (one document a file), jsonl and parquet (one a row)."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import io
 from pipeline.data.documents import Document
 from pipeline.errors import UserError
 
@@ -56,8 +56,8 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 continue
             where = f"{name}:{number + 1}"
             try:
-                row = io.parse_json(decode(line, where))
-            except ValueError as error:
+                row = json.loads(decode(line, where))
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{where} is not JSON ({error}): correct the line") from None
             yield Document(f"{name}#{number:09d}", text_of(row, text_field, where))
 
