@@ -87,6 +87,7 @@ CODE = {
     "train": [
         *DATA,
         *MODEL,
+        *NATIVE,
         "pipeline/data/features.py",
         "pipeline/data/ready.py",
         "pipeline/data/sampler.py",

@@ -72,4 +72,4 @@ def read(family: str, format: str, folder: Path) -> Model:
         ) from error
 
 
-__all__ = ["FORMATS", "Bounds", "Converter", "Source", "converter", "read"]
+__all__ = ["FORMATS", "Bounds", "Converter", "Source", "converter", "read", "refusal"]

@@ -19,8 +19,6 @@ from pipeline.models.transformer import Transformer
 
 State = tuple[Tensor, Tensor]
 
-INPUTS, OUTPUTS = ("tokens", "past_keys", "past_values"), ("logits", "keys", "values")
-
 
 class GrowingCache:
     """The transformer's cache for tracing: tensors that grow by concatenation, where its own writes in place."""
@@ -48,6 +46,11 @@ class Graph(nn.Module):
         return logits, torch.stack(cache.keys), torch.stack(cache.values)
 
 
+def names(module: Model) -> tuple[list[str], list[str]]:
+    """Of the inputs and of the outputs."""
+    return ["tokens", "past_keys", "past_values"], ["logits", "keys", "values"]
+
+
 def example(module: Model) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs to trace with."""
     past = torch.zeros(shape(module.config, batch=2, length=3))
@@ -59,14 +62,14 @@ def shape(config: Mapping[str, Any], batch: int, length: int) -> tuple[int, ...]
     return config["num_hidden_layers"], batch, config["num_key_value_heads"], length, config["head_dim"]
 
 
-def dynamic(module: Model) -> tuple[dict[int, Dim], ...]:
+def dynamic(module: Model) -> dict[str, dict[int, Dim]]:
     """Which axes of the inputs may have any length."""
     batch, sequence, past = Dim("batch"), Dim("sequence", max=module.context), Dim("past", max=module.context)
-    return {0: batch, 1: sequence}, {1: batch, 3: past}, {1: batch, 3: past}
+    return {"tokens": {0: batch, 1: sequence}, "past_keys": {1: batch, 3: past}, "past_values": {1: batch, 3: past}}
 
 
 @contextlib.contextmanager
-def unbounded(module: Model) -> Iterator[Graph]:
+def graph(module: Model) -> Iterator[Graph]:
     """The function, free of relations between two axes, which exporters refuse: positions unchecked, and angles by index, not by slice."""
     assert isinstance(module, Transformer)  # the one family that the schema lets through
     cosine, sine = module.cosine, module.sine
@@ -109,3 +112,8 @@ class Exported(Model):
         layers, _, heads, _, channels = self.empty
         past = torch.zeros(layers, batch_size, heads, 0, channels)
         return past, past
+
+
+def exported(config: Mapping[str, Any], run: Callable[..., Sequence[Tensor]]) -> Exported:
+    """A function that maps the inputs to the outputs, as a model."""
+    return Exported(int(config["max_position_embeddings"]), shape(config, 1, 0), run)

@@ -1,4 +1,4 @@
-"""The transformer's torch.export program (see `cached`): traced, without traces of where, written and read without pickle.
+"""A model's torch.export program (see `graphs`): traced, without traces of where, written and read without pickle.
 
 A .pt2 file is a zip of JSON and raw tensors; torch pickles only what no raw bytes can say, and the example inputs. There is neither here:
 they are left out of what is written, and a file that has any is not read.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from pipeline import io
-from pipeline.conversion import Source, cached
+from pipeline.conversion import Source, graphs
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 
@@ -24,9 +24,10 @@ WHERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_
 
 def write(module: Model, source: Source, target: Path) -> None:
     """Write model.pt2, the same bytes on every run of one version of torch, with the tokenizer and the configuration beside it."""
-    axes = cached.dynamic(module)
-    with cached.unbounded(module) as graph, torch.no_grad():
-        program = torch.export.export(graph, cached.example(module), dynamic_shapes=axes, strict=False)
+    adapter = graphs.adapter(module.config)
+    example, axes = adapter.example(module), adapter.dynamic(module)
+    with adapter.graph(module) as graph, torch.no_grad():
+        program = torch.export.export(graph, example, dynamic_shapes=axes, strict=False)
     program._example_inputs = None
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
@@ -39,7 +40,7 @@ def write(module: Model, source: Source, target: Path) -> None:
     source.copy_tokenizer(target)
 
 
-def load(folder: Path) -> cached.Exported:
+def load(folder: Path) -> Model:
     """The program, run by torch; raises `UserError` for a file with pickled parts."""
     path = folder / WEIGHTS
     refuse_pickles(path)
@@ -50,7 +51,7 @@ def load(folder: Path) -> cached.Exported:
         outputs: tuple[Tensor, ...] = program(*inputs)
         return outputs
 
-    return cached.Exported(config["max_position_embeddings"], cached.shape(config, 1, 0), run)
+    return graphs.adapter(config).exported(config, run)
 
 
 def refuse_pickles(path: Path) -> None:

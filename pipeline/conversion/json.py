@@ -3,11 +3,12 @@
     {"input_dim", "output_dim", "hidden_dims", "layers": [{"type": "linear", "in_features", "out_features", "use_bias", "weight_pentary",
      "bias_pentary", "weight_scale", "bias_scale"}, ...]}
 
-What that schema has no word for: `name` of each layer (Hugging Face's), `weight_scale` as a list of a scale (or a list of them for equal
-parts) a row, the types `embedding` and `rmsnorm`, and `architecture`, which is config.json.
+What that schema has no word for: `name` of each layer (as in the model's directory), `weight_scale` as a list of a scale (or a list of them
+for equal parts) a row, `bias` as floats, the types `embedding` and `rmsnorm`, and `architecture`, which is config.json.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ WEIGHTS = "model.json"
 def export(module: Model, source: Source, target: Path) -> None:
     """Write model.json, one layer a line, and the tokenizer."""
     config, matrices, others = weights.quantized(source.model)
-    layers = [_matrix(name, matrix) for name, matrix in sorted(matrices.items())]
+    biases = {name: others.pop(key).tolist() for name in matrices if (key := name.removesuffix("weight") + "bias") in others}
+    layers = [_matrix(name, matrix, biases.get(name)) for name, matrix in sorted(matrices.items())]
     layers += [{"type": "rmsnorm", "name": name, "weight": tensor.tolist()} for name, tensor in sorted(others.items())]
     head = {
         "input_dim": config["vocab_size"],
         "output_dim": config["vocab_size"],
-        "hidden_dims": [config["hidden_size"]] * config["num_hidden_layers"],
+        "hidden_dims": [config["num_neurons"]] if "num_neurons" in config else [config["hidden_size"]] * config["num_hidden_layers"],
         "architecture": config,
     }
     lines = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)},\n" for key, value in head.items()]
@@ -41,7 +43,7 @@ def export(module: Model, source: Source, target: Path) -> None:
     source.copy_tokenizer(target)
 
 
-def _matrix(name: str, matrix: Matrix) -> dict[str, Any]:
+def _matrix(name: str, matrix: Matrix, bias: list[float] | None) -> dict[str, Any]:
     rows, columns = matrix.digits_RK.shape
     scale = matrix.scale_RG[:, 0] if matrix.scale_RG.shape[1] == 1 else matrix.scale_RG
     return {
@@ -49,12 +51,12 @@ def _matrix(name: str, matrix: Matrix) -> dict[str, Any]:
         "name": name,
         "in_features": columns,
         "out_features": rows,
-        "use_bias": False,
+        "use_bias": bias is not None,
         "weight_pentary": matrix.digits_RK.tolist(),
         "bias_pentary": None,
         "weight_scale": scale.tolist(),
         "bias_scale": None,
-    }
+    } | ({} if bias is None else {"bias": bias})
 
 
 def load(folder: Path) -> Model:
@@ -62,19 +64,23 @@ def load(folder: Path) -> Model:
     path = folder / WEIGHTS
     document = io.read_json(path)
     try:
-        tensors = dict(_tensor(layer, path) for layer in document["layers"])
+        tensors = dict(tensor for layer in document["layers"] for tensor in _tensors(layer, path))
         return weights.module(document["architecture"], tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} does not describe a whole model ({error!r}): run the stage `convert` again") from None
 
 
-def _tensor(layer: dict[str, Any], path: Path) -> tuple[str, Tensor]:
+def _tensors(layer: dict[str, Any], path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a layer, by name."""
     name = layer["name"]
     try:
         if layer["type"] == "rmsnorm":
-            return name, torch.tensor(layer["weight"], dtype=torch.float32)
+            yield name, torch.tensor(layer["weight"], dtype=torch.float32)
+            return
         digits = torch.tensor(layer["weight_pentary"], dtype=torch.int8).view(layer["out_features"], layer["in_features"])
         scale = torch.tensor(layer["weight_scale"], dtype=torch.float32).view(len(digits), -1)
-        return name, Matrix(digits, scale, levels=0).dense()
+        yield name, Matrix(digits, scale, levels=0).dense()
+        if layer["use_bias"]:
+            yield name.removesuffix("weight") + "bias", torch.tensor(layer["bias"], dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: layer {name} is damaged ({error}): run the stage `convert` again") from None

@@ -1,4 +1,4 @@
-"""The transformer's ONNX graph (see `cached`): traced, without traces of where, written and run; what formats put into it is theirs."""
+"""A model's ONNX graph (see `graphs`): traced, without traces of where, written and run; what formats put into it is theirs."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline import io
-from pipeline.conversion import Source, cached
+from pipeline.conversion import Source, graphs
 from pipeline.models.base import Model
 
 OPSET = 20
@@ -39,17 +39,19 @@ def trace(module: Model) -> onnx.ModelProto:
 @functools.lru_cache(maxsize=1)
 def _traced(module: Model) -> bytes:
     """Several formats begin with the same graph, which takes seconds to trace."""
-    with warnings.catch_warnings(), _quiet("torch.onnx"), cached.unbounded(module) as graph:
+    adapter = graphs.adapter(module.config)
+    example, axes, (inputs, outputs) = adapter.example(module), adapter.dynamic(module), adapter.names(module)
+    with warnings.catch_warnings(), _quiet("torch.onnx"), adapter.graph(module) as graph:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph,
-            cached.example(module),
+            example,
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
-            input_names=list(cached.INPUTS),
-            output_names=list(cached.OUTPUTS),
-            dynamic_shapes=cached.dynamic(module),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=axes,
             verbose=False,
         )
     assert program is not None
@@ -80,15 +82,17 @@ def strip(message: Any) -> None:
                 strip(part)
 
 
-def load(folder: Path) -> cached.Exported:
+def load(folder: Path) -> Model:
     """model.onnx in onnxruntime, on one thread so that its bits repeat."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     session = onnxruntime.InferenceSession(folder / WEIGHTS, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:
-        arrays = dict(zip(cached.INPUTS, (tensor.numpy() for tensor in inputs), strict=True))
-        return [torch.from_numpy(array) for array in session.run(cached.OUTPUTS, arrays)]
+        arrays = dict(zip(names, (tensor.numpy() for tensor in inputs), strict=True))
+        return [torch.from_numpy(array) for array in session.run(None, arrays)]
 
-    return cached.Exported(int(session.get_modelmeta().custom_metadata_map["context"]), session.get_inputs()[1].shape, run)
+    config = io.read_json(folder / "config.json")
+    return graphs.adapter(config).exported(config, run)

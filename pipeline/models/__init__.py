@@ -28,12 +28,20 @@ from pipeline import tensors as tensor_files
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 
-FAMILIES = {"transformer": "pipeline.models.transformer", "pentary": "pipeline.models.pentary.classifier"}
+FAMILIES = {
+    "transformer": "pipeline.models.transformer",
+    "gru": "pipeline.models.gru",
+    "realnet": "pipeline.models.realnet.language",
+    "pentary": "pipeline.models.pentary.classifier",
+}
 
 VERSION = 1
 """Of the directories' form: `quintet.version` in config.json."""
 AGAIN = "run the stage that makes it again (`dvc repro` runs all that is needed)"
-SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
+    *("embedding_size", "num_neurons", "input_neurons", "output_neurons"),
+)
 """Keys of a config.json that no model can have more of than weights."""
 MOST_ANGLES = 1 << 26
 """Positions times channels of a directory that is read: such tables take memory that no weight stands for."""

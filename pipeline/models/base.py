@@ -58,3 +58,11 @@ class Model(Weights):
         edges = [module for name, module in self.named_modules() if isinstance(module, nn.Embedding) or name == "lm_head"]
         outer = {id(parameter) for module in edges for parameter in module.parameters()}
         return {name: matrix for name, matrix in self.quantizable().items() if id(matrix) not in outer}
+
+
+def runs_fused(linear: nn.Module) -> bool:
+    """Whether a whole run over time may take a recurrent layer's `weight`, instead of calling the layer step by step.
+
+    It may not where the matrix is packed, where somebody watches or rounds what the layer gets, and where a graph is traced.
+    """
+    return isinstance(linear, nn.Linear) and not linear._forward_pre_hooks and not torch.compiler.is_exporting()

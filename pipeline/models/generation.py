@@ -1,6 +1,5 @@
 """Sampling from any family: batched, with the family's own state, greedy at temperature 0."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.models.base import Model
+
+NO_END = 1 << 31
+"""Stands for the context of a model that can read on for ever."""
 
 
 def choose(
@@ -49,7 +51,7 @@ def stream(
     """
     if tokens_BT.shape[1] == 0:
         raise ValueError("a prompt needs at least one token")
-    context = sys.maxsize if module.recurrent else module.context
+    context = NO_END if module.recurrent else module.context
     length = context if new_tokens is None else min(context, tokens_BT.shape[1] + new_tokens)
     tokens_BT = tokens_BT[:, -context:]
     state = module.initial_state(len(tokens_BT), length)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.schema.base import Block, Positive
+from pipeline.schema.base import Block, Count, Positive
 
 
 class Architecture(Block):
@@ -46,6 +46,42 @@ class Transformer(Architecture):
         return self
 
 
+class GRU(Architecture):
+    """Gated recurrent units, the baseline of the recurrent families; `embedding_size` is `hidden_size` by default."""
+
+    recurrent = True
+    hidden_size: Positive = 128
+    embedding_size: Positive | None = None
+    num_hidden_layers: Positive = 1
+    context: Positive = 64
+
+
+class RealNet(Architecture):
+    """One layer of neurons, all connected to all, run over time: each token has a step of its own and `think_steps` silent ones.
+
+    Tokens enter at the first `input_neurons` and are predicted from the last `output_neurons` (all, by default).
+    """
+
+    recurrent = True
+    num_neurons: Positive = 256
+    input_neurons: Positive | None = None
+    output_neurons: Positive | None = None
+    think_steps: Count = 1
+    activation: Literal["identity", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "silu"] = "tanh"
+    weight_init: Literal["orthogonal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "sparse", "resonant"] = (
+        "orthogonal"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    context: Positive = 64
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "RealNet":
+        for key in ("input_neurons", "output_neurons"):
+            if (number := getattr(self, key)) is not None and number > self.num_neurons:
+                raise ValueError(f"{key} = {number} is more than all: num_neurons is {self.num_neurons}")
+        return self
+
+
 Channels = Annotated[tuple[Positive, ...], Field(strict=False)]
 
 
@@ -68,6 +104,6 @@ class Pentary(Architecture):
         return 1
 
 
-FAMILIES: dict[str, type[Architecture]] = {"transformer": Transformer, "pentary": Pentary}
+FAMILIES: dict[str, type[Architecture]] = {"transformer": Transformer, "gru": GRU, "realnet": RealNet, "pentary": Pentary}
 
-Family = Literal["transformer", "pentary"]
+Family = Literal["transformer", "gru", "realnet", "pentary"]

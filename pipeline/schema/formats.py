@@ -20,8 +20,16 @@ class Format(NamedTuple):
 
 
 NO_CLASS = "transformers has no class with its tensors and we ship no code to be run from a model directory"
-NO_STATE = "its state has no inputs and outputs in the graph yet"
 NO_ARCHITECTURE = "llama.cpp has no architecture with its tensors"
+NO_TOKENS = "its graph would need inputs that are no tokens"
+RECURRENT = ("gru", "realnet")
+STATE = "state as inputs and outputs, one token a call"
+
+
+def _recurrent(where: str) -> dict[str, str]:
+    """The families with a recurrent state, all in one place."""
+    return dict.fromkeys(RECURRENT, where)
+
 
 FORMATS = {
     "huggingface": Format("float32", {"transformer": "`transformers`, without any code of ours (Qwen3's architecture)"}, NO_CLASS),
@@ -30,15 +38,30 @@ FORMATS = {
         {"transformer": "`transformers` with our kernels, after `import pipeline.conversion.transformers_quantizer`"},
         NO_CLASS,
     ),
-    "onnx": Format("float32", {"transformer": "onnxruntime, KV cache as inputs and outputs"}, NO_STATE),
+    "safetensors": Format(
+        "float32",
+        {"transformer": "`pipeline.models.load`"} | _recurrent("`pipeline.models.load`"),
+        "nothing compares what is read back with what was written yet",
+    ),
+    "onnx": Format(
+        "float32", {"transformer": "onnxruntime, KV cache as inputs and outputs"} | _recurrent(f"onnxruntime, {STATE}"), NO_TOKENS
+    ),
     "onnx_packed": Format(
         "digits in bytes, decoded by the graph",
-        {"transformer": "onnxruntime, KV cache as inputs and outputs"},
-        NO_STATE,
+        {"transformer": "onnxruntime, KV cache as inputs and outputs"} | _recurrent(f"onnxruntime, {STATE}"),
+        NO_TOKENS,
     ),
-    "torch_export": Format("float32", {"transformer": "torch (`torch.export.load`), KV cache as inputs and outputs"}, NO_STATE),
+    "torch_export": Format(
+        "float32",
+        {"transformer": "torch (`torch.export.load`), KV cache as inputs and outputs"}
+        | _recurrent(f"torch (`torch.export.load`), {STATE}"),
+        NO_TOKENS,
+    ),
     "torch_export_packed": Format(
-        "packed", {"transformer": "torch with our kernels (`torch.export.load` after `import pipeline.ops`)"}, NO_STATE
+        "packed",
+        {"transformer": "torch with our kernels (`torch.export.load` after `import pipeline.ops`)"}
+        | _recurrent(f"torch with our kernels (`torch.export.load` after `import pipeline.ops`), {STATE}"),
+        NO_TOKENS,
     ),
     "gguf": Format("float16", {"transformer": "llama.cpp (architecture `qwen3`), with its tokenizer"}, NO_ARCHITECTURE),
     "gguf_packed": Format(
@@ -53,7 +76,8 @@ FORMATS = {
     ),
     "json": Format(
         "digits as numbers",
-        {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"},
+        {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"}
+        | _recurrent("container only: that schema has no time to run it in"),
         "that schema has no names for its layers yet",
     ),
     "processor": Format(

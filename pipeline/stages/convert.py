@@ -22,9 +22,10 @@ def run(stage: Stage) -> None:
     family = dense.config["quintet"]["family"]
     converters = {format: conversion.converter(family, format) for format in stage.model.formats}
     prompts = take(ready, dense.config)
-    figures = {
-        "model_directory": _compare(models.load(paths.model(name)), conversion.converter(family, "huggingface"), paths.model(name), prompts)
-    }
+    figures = {}
+    if conversion.refusal(family, "huggingface") is None:
+        theirs = conversion.converter(family, "huggingface")
+        figures["model_directory"] = _compare(models.load(paths.model(name)), theirs, paths.model(name), prompts)
     stage.out(paths.exports(name)).mkdir()
     for format, converter in converters.items():
         folder = stage.out(paths.exports(name) / format)

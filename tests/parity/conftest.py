@@ -7,7 +7,7 @@ from tests.parity import small_project
 def project(tmp_path_factory):
     """The small project after `convert` and `evaluate`; tests only read it."""
     folder = small_project.create(tmp_path_factory.mktemp("parity"))
-    for name in small_project.MODELS:
+    for name in (*small_project.MODELS, *small_project.RECURRENT):
         small_project.stage(folder, "convert", name)
         small_project.stage(folder, "evaluate", name)
     return folder

@@ -19,7 +19,14 @@ from tests.workspace import PROJECT, environment
 
 TEXT = "Der Mann, der den Weg wagt, fragt: wohin? – Weiter!\nDie Frau weiß es; sie geht.\n" * 12
 ARCHITECTURE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 36, "max_position_embeddings": 24}
-REST = {"training": {"steps": 10, "warmup_steps": 1}, "quantization": {"method": "mse"}, "formats": list(FORMATS)}
+REST = {"training": {"steps": 10, "warmup_steps": 1}, "quantization": {"method": "mse"}}
+
+
+def formats(family: str) -> list[str]:
+    """All that hold a family."""
+    return [name for name, entry in FORMATS.items() if family in entry.families]
+
+
 PARAMETERS = {
     "seed": 3,
     "datasets": {
@@ -37,6 +44,7 @@ PARAMETERS = {
             "dataset": "text",
             "architecture": {**ARCHITECTURE, "num_key_value_heads": 2},
             "evaluation": {"prompt": "Der ", "new_tokens": 30},
+            "formats": formats("transformer"),
             **REST,
         },
         "adder": {
@@ -50,11 +58,31 @@ PARAMETERS = {
                 "tie_word_embeddings": False,
             },
             "evaluation": {"prompt": "3+4="},
+            "formats": formats("transformer"),
+            **REST,
+        },
+        "gates": {
+            "family": "gru",
+            "dataset": "text",
+            "architecture": {"hidden_size": 20, "embedding_size": 12, "num_hidden_layers": 2, "context": 24},
+            "evaluation": {"new_tokens": 30},
+            "formats": formats("gru"),
+            **REST,
+        },
+        "neurons": {
+            "family": "realnet",
+            "dataset": "text",
+            "architecture": {"num_neurons": 24, "input_neurons": 20, "output_neurons": 16, "think_steps": 2, "context": 24},
+            "evaluation": {"new_tokens": 30},
+            "formats": formats("realnet"),
             **REST,
         },
     },
 }
-MODELS = tuple(PARAMETERS["models"])
+MODELS = ("writer", "adder")
+"""The transformers."""
+RECURRENT = ("gates", "neurons")
+"""Models with a recurrent state."""
 
 
 def stage(folder: Path, name: str, target: str) -> None:
@@ -86,7 +114,7 @@ def create(folder: Path) -> Path:
     for dataset in PARAMETERS["datasets"]:
         stage(folder, "download", dataset)
         stage(folder, "tokenize", dataset)
-    for name in MODELS:
+    for name in PARAMETERS["models"]:
         _random_model(folder, name)
         stage(folder, "quantize", name)
     return folder
@@ -98,7 +126,8 @@ def _random_model(folder: Path, name: str) -> None:
     described = io.read_json(ready / "dataset.json")
     quintet = {"dataset": block.dataset, "task": described["kind"], "training_key": "0123456789abcdef"}
     quintet |= {"codec": described["codec"]} if "codec" in described else {}
-    config = models.family("transformer").configuration(block.architecture, described["vocab_size"], tokenizers.load(ready).eos, quintet)
+    quintet |= {"recurrent": True} if block.architecture.recurrent else {}
+    config = models.family(block.family).configuration(block.architecture, described["vocab_size"], tokenizers.load(ready).eos, quintet)
     module = models.create(config, seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():

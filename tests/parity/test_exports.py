@@ -9,11 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline import io, models, quantization
-from pipeline.conversion import cached, onnx_graph, parity, weights
 from pipeline.conversion import onnx as onnx_format
+from pipeline.conversion import onnx_graph, parity, weights
 from pipeline.data import tokenizers
 from pipeline.data.arithmetic import Codec
-from pipeline.schema.formats import FORMATS
 from tests.parity import small_project
 
 CLOSE = 1e-4
@@ -38,7 +37,7 @@ def tokens(model):
 
 def test_metrics_say_so(project, name):
     figures = io.read_json(project / f"metrics/{name}/convert.json")
-    assert set(figures) == {*FORMATS, "model_directory"}
+    assert set(figures) == {*small_project.formats("transformer"), "model_directory"}
     for found in figures.values():
         assert 0 <= found["max_logit_difference"] < CLOSE
         assert 0 <= found["kl_divergence"] < 1e-8
@@ -100,7 +99,7 @@ def test_onnx_graph_is_pinned_and_whole(project, name):
     onnx.checker.check_model(proto, full_check=True)
     assert [(o.domain, o.version) for o in proto.opset_import] == [("", onnx_graph.OPSET)]
     assert not any(tensor.external_data for tensor in proto.graph.initializer)
-    assert [entry.name for entry in proto.graph.input] == list(cached.INPUTS)
+    assert [entry.name for entry in proto.graph.input] == ["tokens", "past_keys", "past_values"]
     data = path.read_bytes()
     assert not any(trace in data for trace in (b"/pipeline/", b"File ", b"torch", str(project).encode()))
 
@@ -126,7 +125,7 @@ def test_card_says_how_problems_are_written_and_its_code_runs(project, tmp_path)
     assert isinstance(printed[0], str)
 
 
-@pytest.mark.parametrize("section", ["quantized", *FORMATS])
+@pytest.mark.parametrize("section", ["quantized", *small_project.formats("transformer")])
 def test_every_form_is_evaluated_alike(project, name, section):
     metrics = io.read_json(project / f"metrics/{name}/evaluate.json")
     key = "loss" if name == "writer" else "exact_match"

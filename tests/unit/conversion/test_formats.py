@@ -33,7 +33,7 @@ def test_unknown_format_names_its_neighbour():
 
 
 def test_unknown_format_lists_what_there_is():
-    with pytest.raises(UserError, match="there is no format 'zip': choose from huggingface, huggingface_packed, onnx"):
+    with pytest.raises(UserError, match="there is no format 'zip': choose from huggingface, huggingface_packed, safetensors, onnx"):
         conversion.converter("transformer", "zip")
 
 

@@ -16,7 +16,8 @@ LEVELS = {"share_-2": 0.1, "share_-1": 0.25, "share_0": 0.3, "share_1": 0.25, "s
 
 @pytest.fixture
 def config():
-    return configuration.load(PROJECT / "presets/smoke.yaml")
+    whole = configuration.load(PROJECT / "presets/smoke.yaml")
+    return whole.model_copy(update={"models": {name: whole.models[name] for name in ("shakespeare", "calculator")}})
 
 
 @pytest.fixture
