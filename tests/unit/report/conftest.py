@@ -16,6 +16,11 @@ LEVELS = {"share_-2": 0.1, "share_-1": 0.25, "share_0": 0.3, "share_1": 0.25, "s
 
 @pytest.fixture
 def config():
+    return two_models()
+
+
+def two_models() -> configuration.Config:
+    """The preset `smoke`, without the models of which there are no results here."""
     whole = configuration.load(PROJECT / "presets/smoke.yaml")
     return whole.model_copy(update={"models": {name: whole.models[name] for name in ("shakespeare", "calculator")}})
 

@@ -90,9 +90,9 @@ def test_a_further_format_is_a_further_row(project, config):
 def test_the_same_bytes_whatever_the_hash_seed_and_locale(project, config):
     code = f"""
 import sys; sys.path.insert(0, {str(PROJECT)!r})
-from pipeline import config as configuration
+from tests.unit.report.conftest import two_models
 from tests.unit.report.test_page import render
-print(render(configuration.load(configuration.Path({str(PROJECT / "presets/smoke.yaml")!r}))))
+print(render(two_models()))
 """
     outputs = set()
     for seed, zone in (("1", "UTC"), ("4711", "Asia/Kathmandu")):
