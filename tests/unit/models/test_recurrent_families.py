@@ -89,10 +89,10 @@ def test_calibration_reaches_the_recurrent_matrix(family: str) -> None:
     module = recurrent.model(family)
     batches = [recurrent.tokens(4, recurrent.CONTEXT)]
     levels = dict.fromkeys(module.quantizable(), 5)
-    packed, ratios = ptq.quantize(module, batches, batches, levels, Ptq())
-    assert packed.keys() == levels.keys()
-    assert ratios.keys() == levels.keys() - {"embed_tokens.weight"}
-    assert all(ratio is not None and ratio > 0 for ratio in ratios.values())
+    found = ptq.quantize(module, batches, batches, levels, Ptq())
+    assert found.packed.keys() == levels.keys()
+    assert found.output_snr.keys() == levels.keys() - {"embed_tokens.weight"}
+    assert all(ratio is not None and ratio > 0 for ratio in found.output_snr.values())
 
 
 def test_a_size_that_the_weights_cannot_have_is_refused(family: str, tmp_path: Path) -> None:
