@@ -95,6 +95,17 @@ def preset(
     presets.select(name, force)
 
 
+@app.command(epilog="Example: python -m pipeline add novel.txt")
+def add(
+    file: Annotated[Path, typer.Argument(help="A text: txt, md, jsonl, parquet, or an archive of such.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Of data set and model; the file's by default.", show_default=False)] = None,
+) -> None:
+    """Put a text of your own, and a model that learns it, into params.yaml."""
+    from pipeline.apps import own
+
+    own.add(file, name)
+
+
 @app.command(epilog="Example: python -m pipeline clean --yes")
 def clean(yes: Annotated[bool, typer.Option("--yes", help="Remove, do not only list.")] = False) -> None:
     """List or remove results of models and data sets that params.yaml does not name."""

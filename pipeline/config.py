@@ -62,13 +62,25 @@ def parse(data: Any, origin: str) -> Config:
         raise UserError(f"{origin}: {explain(error, data)}") from None
 
 
+def parse_text(text: str, origin: str) -> Config:
+    """Check parameters that are YAML still, as `parse` does."""
+    return parse(_parsed(text, origin), origin)
+
+
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"there is no {path}: run this in the root folder of a Quintet project") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+
+
+def _parsed(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def explain(error: ValidationError, data: Any) -> str:

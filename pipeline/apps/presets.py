@@ -1,9 +1,11 @@
 """Which parameters are in force: put a preset in place, remove what other parameters left behind, write the schema."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -71,6 +73,30 @@ def clean(yes: bool = False) -> None:
         for path in found:
             shutil.rmtree(path)
         print("Removed; `dvc checkout` brings back what the last commit's dvc.lock names.")
+
+
+def add(name: str, dataset: dict[str, Any], model: dict[str, Any]) -> None:
+    """Put a data set and a model of one name before the others of params.yaml, whose text stays as it is; raises `UserError`."""
+    known = configuration.load()
+    for kind, names in (("data set", known.datasets), ("model", known.models)):
+        if name in names:
+            raise UserError(f"{paths.PARAMETERS} has a {kind} {name!r} already: choose another name by --name, or remove that one")
+    text = paths.PARAMETERS.read_text(encoding="utf-8")
+    for section, block in (("datasets", dataset), ("models", model)):
+        text = _inserted(text, section, name, block)
+    configuration.parse_text(text, f"{paths.PARAMETERS} with {name}")
+    io.write_bytes(paths.PARAMETERS, text.encode())
+
+
+def _inserted(text: str, section: str, name: str, block: dict[str, Any]) -> str:
+    """The text with one more entry at the beginning of a section, indented as that section is."""
+    head = re.search(rf"^{section}:[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*(?=([ \t]+)\S)", text, re.MULTILINE)
+    if head is None:
+        raise UserError(f"{paths.PARAMETERS}: the entries of {section} are not one below the other: write them so, or add {name} by hand")
+    written = yaml.safe_dump({name: block}, sort_keys=False, default_flow_style=None, width=120)
+    entry = "".join(f"{head[1]}{line}\n" for line in written.splitlines())
+    end = text.index("\n", head.start()) + 1
+    return f"{text[:end]}{entry}\n{text[end:]}"
 
 
 def schema_text() -> str:

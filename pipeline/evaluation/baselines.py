@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+PART = 1 << 22
+"""Tokens that are counted at once, which bounds the memory."""
+
 Ids = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
@@ -23,7 +26,9 @@ class Unigram:
 
     @classmethod
     def fit(cls, tokens_N: Ids, vocab_size: int) -> "Unigram":
-        counts = np.bincount(tokens_N, minlength=vocab_size) + 1.0
+        counts = np.ones(vocab_size)
+        for start in range(0, len(tokens_N), PART):
+            counts += np.bincount(tokens_N[start : start + PART], minlength=vocab_size)
         return cls(counts / counts.sum())
 
     def losses(self, targets: Ids) -> Floats:
@@ -50,9 +55,13 @@ class Bigram:
 
     @classmethod
     def fit(cls, tokens_N: Ids, vocab_size: int) -> "Bigram":
-        tokens = np.asarray(tokens_N, dtype=np.int64)
-        pairs, counts = np.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
-        followed = np.bincount(tokens[:-1], minlength=vocab_size)
+        pairs = counts = np.zeros(0, dtype=np.int64)
+        for start in range(0, len(tokens_N) - 1, PART):
+            tokens = np.asarray(tokens_N[start : start + PART + 1], dtype=np.int64)
+            found, often = np.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
+            pairs, place = np.unique(np.concatenate((pairs, found)), return_inverse=True)
+            counts = np.bincount(place, np.concatenate((counts, often))).astype(np.int64)
+        followed = np.bincount(pairs // vocab_size, counts, vocab_size).astype(np.int64)
         return cls(Unigram.fit(tokens_N, vocab_size), pairs, counts, followed, np.bincount(pairs // vocab_size, minlength=vocab_size))
 
     def losses(self, previous: Ids, targets: Ids) -> Floats:

@@ -1,4 +1,4 @@
-"""Documents out of files on this machine: text (one document a file), jsonl and parquet (one a row)."""
+"""Documents out of files on this machine: text (one document a file, of a large one several), jsonl and parquet (one a row)."""
 
 import json
 import re
@@ -9,6 +9,8 @@ from typing import Any
 from pipeline.data.documents import Document
 from pipeline.errors import UserError
 
+PART = 1 << 24
+"""Bytes of a text file above which it becomes several documents, so that no more is held in memory at once."""
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -32,21 +34,44 @@ def documents(path: Path, name: str, text_field: str) -> Iterator[Document]:
 
 
 def _text(path: Path, name: str) -> Iterator[Document]:
-    data = path.read_bytes()
-    if not data:
+    """One document, or of a file above `PART` several in a row, cut at line ends where there are any."""
+    if not (size := path.stat().st_size):
         raise UserError(f"{name} is empty: remove it, or choose other files by `include`")
-    yield Document(name, decode(data, name))
+    for start, data in _parts(path, size):
+        yield Document(name if size <= PART else f"{name}#{start:015d}", decode(data, name, start))
 
 
-def decode(data: bytes, name: str) -> str:
-    """UTF-8 text without its byte order mark; `UserError` naming file and byte offset of what is not text."""
+def _parts(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
+    """A file's bytes in order, no more than about `PART` at once, and where each part begins."""
+    start = 0
+    with path.open("rb") as file:
+        while start < size:
+            file.seek(start)
+            data = file.read(PART)
+            if start + len(data) < size and not (data := data + file.readline(PART)).endswith(b"\n"):
+                data = data[: _last_letter(data)]
+            yield start, data
+            start += len(data)
+
+
+def _last_letter(data: bytes) -> int:
+    """Where the last letter begins, which the end of the data may have cut."""
+    place = len(data) - 1
+    while place > len(data) - 4 and data[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
+
+
+def decode(data: bytes, name: str, start: int = 0) -> str:
+    """UTF-8 text of a file's bytes from `start` on, without a byte order mark; `UserError` naming file and offset of what is not text."""
     if (offset := data.find(b"\0")) >= 0:
-        raise UserError(f"{name} is not text: byte 0x00 at offset {offset}: choose other files by `include`")
+        raise UserError(f"{name} is not text: byte 0x00 at offset {start + offset}: choose other files by `include`")
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        found = f"byte 0x{data[error.start]:02x} at offset {start + error.start}"
         raise UserError(f"{name} is not UTF-8: {found}: convert it, for example by `iconv -f latin1 -t utf-8`, or leave it out") from None
+    return text if start else text.removeprefix("\ufeff")
 
 
 def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
