@@ -67,7 +67,7 @@ def blocks(file: Path, name: str, found: Look) -> tuple[dict[str, Any], dict[str
         "kind": "text",
         "source": {
             "kind": "local",
-            "path": str(file.resolve().relative_to(Path.cwd()) if here else file.resolve()),
+            "path": str(path),
             "sha256": found.sha256,
         },
         "tokenizer": tokenizer,
