@@ -22,7 +22,7 @@ from rich.table import Table
 import pipeline
 from pipeline import config as configuration
 from pipeline import paths
-from pipeline.apps import presets
+from pipeline.apps import locks, presets
 from pipeline.errors import UserError
 from pipeline.ops import native
 from pipeline.tracking import location
@@ -203,8 +203,7 @@ def _repository(config: configuration.Config | None, found: Findings) -> dict[st
     held = [str(path) for path in sorted((paths.private() / "locks").glob("*.lock")) if _is_held(path)]
     if held:
         found.advice.append(f"a stage is running in another process, which holds {held[0]}: wait for it, or stop it")
-    if (stale := Path(".dvc/tmp/rwlock")).is_file() and stale.stat().st_size == 0:
-        found.advice.append(f"a killed DVC left {stale} empty, which DVC cannot read: remove it (`make repro` does)")
+    found.advice += locks.advice()
     others = presets.leftovers(config) if config else []
     if others:
         found.advice.append(f"{others[0]} is of other parameters, which the report refuses: `python -m pipeline clean --yes` removes it")
