@@ -35,16 +35,14 @@ def add(file: Path, name: str | None) -> None:
     dataset, model = blocks(file, name, found)
     presets.add(name, dataset, model)
     tokens = "characters" if len(found.alphabet) <= ALPHABET else "byte pairs"
-    print(
-        f"{paths.PARAMETERS} has data set and model {name}: {found.characters:,} characters, {len(found.alphabet)} different, as {tokens}."
-    )
+    print(f"params.yaml has data set and model {name}: {found.characters:,} characters, {len(found.alphabet)} different, as {tokens}.")
     print(f"Next: `dvc repro evaluate@{name}` trains, quantizes, exports and judges it; then `python -m pipeline console {name}`.")
 
 
 def look(file: Path) -> Look:
     """Read the whole text as stage `download` will; raises `UserError`."""
     if file.is_dir():
-        raise UserError(f"{file} is a folder: name a file, or describe the folder in {paths.PARAMETERS} by hand (README, `Your own text`)")
+        raise UserError(f"{file} is a folder: name a file, or describe the folder in params.yaml by hand (README, `Your own text`)")
     fetched = fetch(LocalSource(kind="local", path=str(file)), Path())
     count, alphabet = 0, set[str]()
     with Bar(f"read {file}", None, "documents") as bar:
