@@ -31,3 +31,13 @@ def levels(
     from pipeline.apps import widths
 
     widths.run(model, folder, levels.split(","), seeds, tokens)
+
+
+@app.command(name="float", epilog="Example: python -m pipeline study float shakespeare")
+def same_tokens(
+    model: Model, folder: Annotated[Path, typer.Option(help="The float model that is trained; one that is there is taken.")] = Path("study")
+) -> None:
+    """Train a float model on as many tokens as a quantized one took in all, and compare their losses."""
+    from pipeline.apps import matched
+
+    matched.run(model, folder)

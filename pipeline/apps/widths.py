@@ -26,6 +26,7 @@ from pipeline.ops.reference import CODES
 from pipeline.progress import say
 from pipeline.quantization import storage
 from pipeline.schema.quantization import Quantization
+from pipeline.schema.training import Training
 from pipeline.stages.quantize import Quantizer
 from pipeline.stages.train import describe
 from pipeline.tracking import location
@@ -135,15 +136,9 @@ class Study:
         return tasks.of(self.ready, self.dataset, settings, module.context, seed, module.recurrent)
 
     def _float(self, seed: int, steps: int, out: Path, events: Any) -> Model:
-        """A float model of so many steps, trained or as it was left in the folder `out`."""
-        if not (out / "config.json").exists():
-            settings = self.block.training.model_copy(update={"steps": steps, "epochs": None})
-            module = models.create(describe(self.block, self.dataset, self.ready, self.key), seed).to(self.device)
-            store = Store(out / "state")
-            Trainer(module, self._task(module, settings, seed), seed, store, events, f"{self.name} float {seed}").run()
-            models.save(module.state_dict(), module.config, out / "model.safetensors", out / "config.json")
-            store.remove()
-        return models.load(out)
+        settings = self.block.training.model_copy(update={"steps": steps, "epochs": None})
+        config = describe(self.block, self.dataset, self.ready, self.key)
+        return float_model(config, settings, self.ready, seed, out, events, f"{self.name} float {seed}")
 
     def _quantized(self, levels: int, seed: int, out: Path, events: Any) -> tuple[Model, int, dict[str, float]]:
         source = self._float(seed, self.block.training.steps, out.parent / "start", events)
@@ -156,6 +151,17 @@ class Study:
         count = sum(matrix.count for matrix in result.packed.values())
         packed = {"packed_bits_per_weight": 8 * sum(matrix.nbytes for matrix in result.packed.values()) / count}
         return result.module, self._steps(), packed
+
+
+def float_model(config: dict[str, Any], settings: Training, ready: Path, seed: int, out: Path, events: Any, title: str) -> Model:
+    """The float model of a config.json, trained or as it was left in the folder `out`; a training that was stopped goes on."""
+    if not (out / "config.json").exists():
+        module, store = models.create(config, seed).to(settings.device), Store(out / "state")
+        task = tasks.of(ready, io.read_json(ready / "dataset.json"), settings, module.context, seed, module.recurrent)
+        Trainer(module, task, seed, store, events, title).run()
+        models.save(module.state_dict(), module.config, out / "model.safetensors", out / "config.json")
+        store.remove()
+    return models.load(out)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import csv
 import json
+import re
 
 import pytest
 
-from pipeline.apps import ablation, widths
+from pipeline.apps import ablation, matched, widths
 from pipeline.errors import UserError
 from pipeline.schema.quantization import Quantization
 from pipeline.stages.runner import run
@@ -90,3 +91,21 @@ def test_mistakes_are_one_sentence(project, arguments, sentence):
     with pytest.raises(UserError) as caught:
         widths.run(arguments[0], project / "out", arguments[1], 1, 0)
     assert sentence in str(caught.value)
+
+
+def test_a_float_model_of_the_same_tokens_is_compared(project, capsys):
+    with pytest.raises(UserError, match=r"models/adder"):
+        matched.run("adder", project / "out")
+    run("train", "adder")
+    run("quantize", "adder")
+    matched.run("adder", project / "out")
+    table = capsys.readouterr().out
+    rows = re.findall(r"^ *(float|few levels|float, same tokens) +(\d+) +\S+ +\S+ +\S+ +(\S+)", table, re.M)
+    assert [title for title, _, _ in rows] == ["float", "few levels", "float, same tokens"]
+    (_, first, _), (_, few, above), (_, same, itself) = rows
+    assert int(few) == int(same) > int(first) and itself == "+0.0000" != above
+    (weights,) = (project / "out").glob("adder-*/model.safetensors")
+    before = weights.read_bytes()
+    weights.with_name("state").mkdir(exist_ok=True)
+    matched.run("adder", project / "out")
+    assert capsys.readouterr().out == table and weights.read_bytes() == before, "what is there is taken"
