@@ -185,6 +185,14 @@ def study(context: typer.Context) -> None:
     studies(context.args, prog_name="python -m pipeline study")
 
 
+@app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline experiments realnet --only xor")
+def experiments(context: typer.Context) -> None:
+    """Repeat a library's experiments beside baselines of equal size (`experiments realnet`)."""
+    from pipeline.apps.experiments import app as group
+
+    group(context.args, prog_name="python -m pipeline experiments")
+
+
 def _pass_on(context: typer.Context) -> None:
     from pipeline.apps.commands import app as seeds
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline import progress
 from pipeline.apps.realnet import neurogenesis
+from pipeline.apps.realnet.anytime import think
 from pipeline.apps.realnet.data import to_tensor
 from pipeline.apps.realnet.losses import Loss, Transform, compare, with_gradient
 from pipeline.apps.realnet.windows import Batch, Steps, draw, windows
@@ -158,9 +159,18 @@ class RealNetTrainer:
             torch._foreach_mul_(gradients, self.clip / norm)
         self.optimizer.step()
 
-    def predict(self, input_features: Any, thinking_steps: int = 10, full_sequence: bool = False) -> Tensor:
-        """Outputs [B, O] after the last step, or [B, C, O] at every read step, without dropout and gradients."""
+    def predict(
+        self, input_features: Any, thinking_steps: int = 10, full_sequence: bool = False, *, confidence: float | None = None
+    ) -> Tensor:
+        """Outputs [B, O] after the last step, or [B, C, O] at every read step, without dropout and gradients.
+
+        With a `confidence` a row stops thinking as soon as one class has that share of its output's softmax: see `anytime.think`.
+        """
         model = self.model.eval()
+        if confidence is not None:
+            if full_sequence:
+                raise ValueError("confidence ends each row at a step of its own: give full_sequence=False")
+            return think(model, input_features, thinking_steps, confidence)[0]
         with torch.no_grad():
             states, _ = model(to_tensor(input_features, model.device), thinking_steps, collect=None if full_sequence else thinking_steps)
             output = model.output(states)

@@ -26,7 +26,9 @@ class RealNet(nn.Module):
     input_ids, output_ids: neurons that receive and show; they may overlap. pulse_mode: a single frame enters at the first step only
     (True) or at each step (False). dropout_rate: probability that a neuron is silent for a step of training. vocab_size: None, or the
     widths [v_in, v_out] of an encoder before and a decoder after the neurons, -1 for none, one number for both. vocab_mode: whether the
-    encoder takes tokens ("discrete", an embedding), vectors ("continuous", a projection), or has both ("hybrid").
+    encoder takes tokens ("discrete", an embedding), vectors ("continuous", a projection), or has both ("hybrid"). bias_init: standard
+    deviation of the first biases. At rest (state and bias zero) RMSNorm's slope is 1 / sqrt(epsilon), and the gradient of a long silence
+    before any input is no number: give 0.1 where sequences begin so.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class RealNet(nn.Module):
         activation: str = "tanh",
         vocab_size: int | Sequence[int] | None = None,
         vocab_mode: Literal["hybrid", "discrete", "continuous"] = "hybrid",
+        *,
+        bias_init: float = 0.0,
     ) -> None:
         super().__init__()
         if isinstance(num_neurons, bool) or not isinstance(num_neurons, int) or num_neurons < 1:
             raise ValueError(f"num_neurons must be a whole number of at least 1, not {num_neurons!r}")
         if not 0 <= dropout_rate < 1:
             raise ValueError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate!r}")
+        if not 0 <= bias_init < float("inf"):
+            raise ValueError(f"bias_init must be a finite number of at least 0, not {bias_init!r}")
         allowed("weight_init", weight_init, INITIALISERS)
         allowed("activation", activation, ACTIVATIONS)
         allowed("vocab_mode", vocab_mode, VOCAB_MODES)
@@ -56,7 +62,9 @@ class RealNet(nn.Module):
         self.v_in, self.v_out = _widths(vocab_size)
         self.W = nn.Parameter(fresh(weight_init, num_neurons))
         self.initial_scale = float(self.W.detach().std(correction=0))
-        self.b, self.gain = nn.Parameter(torch.zeros(num_neurons)), nn.Parameter(torch.ones(num_neurons))
+        self.bias_init = float(bias_init)
+        first = bias_init * torch.randn(num_neurons) if bias_init else torch.zeros(num_neurons)
+        self.b, self.gain = nn.Parameter(first), nn.Parameter(torch.ones(num_neurons))
         self.input_scale = nn.Parameter(torch.ones(len(self.input_ids)))
         self.output_scale = nn.Parameter(torch.ones(len(self.output_ids)))
         tokens, vectors = (self.v_in > 0 and vocab_mode in ("hybrid", mode) for mode in ("discrete", "continuous"))
@@ -88,6 +96,7 @@ class RealNet(nn.Module):
             "activation": self.activation,
             "vocab_size": [self.v_in, self.v_out],
             "vocab_mode": self.vocab_mode,
+            "bias_init": self.bias_init,
         }
 
     def forward(

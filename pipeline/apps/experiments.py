@@ -1,0 +1,41 @@
+"""`python -m pipeline experiments`: a library's own experiments, beside baselines, over several seeds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
+
+REALNET = ("xor", "latch", "sine", "adder", "stopwatch", "digits", "transfer")
+
+
+@app.callback()
+def _group() -> None:
+    """A command by name, also while there is but one."""
+
+
+@app.command(
+    epilog="Examples: python -m pipeline experiments realnet; python -m pipeline experiments realnet --only xor --only latch --seeds 20"
+)
+def realnet(
+    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(REALNET)}; may be repeated.", show_default="all")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each.", show_default="20 for xor, 5 for the others")] = None,
+    folder: Annotated[Path, typer.Option(help="Results; trainings that are there are not repeated.")] = Path("experiments/realnet"),
+) -> None:
+    """RealNet beside GRU, RNN, MLP and linear models of no more parameters: a table and pictures, in the folder and in MLflow."""
+    names = only or list(REALNET)
+    for name in names:
+        if name not in REALNET:
+            raise UserError(f"--only {name} is no experiment: choose from {', '.join(REALNET)}")
+    from pipeline.apps.realnet import experiments
+    from pipeline.progress import say
+
+    try:
+        lines = experiments.run(names, seeds, folder)
+    except KeyboardInterrupt:
+        say(f"stopped: finished trainings are kept in {folder}; the same command goes on")
+        raise typer.Exit(130) from None
+    experiments.show(lines)
