@@ -17,7 +17,7 @@ Maker = Callable[[], nn.Module]
 class Layer(nn.Module):
     """One of torch's recurrent layers and a readout. x [B, T, F] -> [B, T, O]."""
 
-    def __init__(self, kind: type[nn.RNNBase], inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, kind: Callable[..., nn.Module], inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         self.layer, self.readout = kind(inputs, hidden, batch_first=True), nn.Linear(hidden, outputs)
 

@@ -1,5 +1,6 @@
 """scikit-learn's digits: a RealNet that answers after any number of steps, beside baselines, all on the same varied images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -107,7 +108,7 @@ def makers() -> dict[str, Maker]:
     """Networks of no more parameters than the RealNet: recurrent ones read the eight rows of an image one after the other."""
     budget = size(Run(RealNet(NEURONS, range(64), range(64, NEURONS))))
 
-    def by_rows(kind: type[nn.RNNBase]) -> Maker:
+    def by_rows(kind: Callable[..., nn.Module]) -> Maker:
         return largest(lambda hidden: nn.Sequential(nn.Unflatten(1, (8, 8)), Layer(kind, 8, hidden, 10), Last()), budget)
 
     def perceptron(hidden: int) -> nn.Module:
