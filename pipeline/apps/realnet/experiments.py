@@ -86,7 +86,7 @@ def run(names: list[str], seeds: int | None, folder: Path) -> list[dict[str, Any
                     results.append(study.result(name, net, seed, train))
                     bar.advance(1, task=name, net=net)
                 rows.append({"task": name, "goal": experiment.goal, "net": net, "results": results})
-    study.publish(rows)
+    study.conclude(rows)
     return table(rows)
 
 
@@ -108,7 +108,7 @@ class Study:
         io.write_json(path, found)
         return io.read_json(path)  # type: ignore[no-any-return]
 
-    def publish(self, rows: list[dict[str, Any]]) -> None:
+    def conclude(self, rows: list[dict[str, Any]]) -> None:
         """Table and pictures as files, and everything to MLflow."""
         shown, outputs = table(rows), [self.folder / name for name in ("results.csv", "results.md", "figures.svg")]
         io.write_csv(outputs[0], shown)
