@@ -161,6 +161,9 @@ class _Reader:
             return {"type": "batchnorm", "num_features": len(constants[0]), "epsilon": options.get("epsilon", 1e-5)}, state
         if kind in ("MaxPool", "AveragePool"):
             return _pool("maxpool2d" if kind == "MaxPool" else "avgpool2d", options)
+        if kind == "ReduceMean" and options.get("keepdims", 1) and self.ranks.get(node.input[0]) == 4:
+            axes = [int(axis) % 4 for axis in options.get("axes", constants[0] if constants else [])]
+            return ({"type": "globalavgpool2d"}, {}) if sorted(axes) == [2, 3] else None
         if kind in ("Flatten", "Reshape"):
             return self._reshape(kind, options, constants)
         return None

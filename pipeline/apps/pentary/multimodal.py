@@ -99,6 +99,16 @@ class MultimodalFusion(Weights):
         fused: Tensor = self.fusion([encoder(part) for encoder, part in zip(self.encoders, parts, strict=True)], presence_NM)
         return fused
 
+    def hide(self, inputs_NF: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """The same inputs with each modality that is there hidden by the probability `share`; a sample that would lose all keeps all.
+
+        A network that learns so answers with any subset (modality dropout: Neverova et al. 2016, arXiv:1501.00102).
+        """
+        presence_NM = inputs_NF[:, -len(self.modalities) :]
+        kept_NM = presence_NM * (torch.rand(presence_NM.shape, generator=generator) >= share)
+        left_NM = torch.where(kept_NM.sum(1, keepdim=True) > 0, kept_NM, presence_NM)
+        return torch.cat([inputs_NF[:, : -len(self.modalities)], left_NM], 1)
+
     @torch.no_grad()
     def process(self, data: Mapping[str, Any]) -> Array:
         """One sample (a text, an image, a recording by their modalities' names) to its fused vector [width], float32."""

@@ -31,7 +31,8 @@ class PentaryTrainer:
     `lr`; its rate falls by half a cosine in each of the two phases. use_multimodal, modalities: then data are samples of these modalities,
     which a `fusion` (by default MultimodalFusion(modalities)) turns into the model's inputs, and which learns with it. seed: of the order
     of the samples. float_share: the share of the epochs that learns in float before the rest learns at five levels; distillation: the
-    share of the loss that is then the divergence from the float model. `UserError` for what cannot be.
+    share of the loss that is then the divergence from the float model. modality_dropout: the probability that an epoch hides a modality of
+    a sample, so that any subset can be asked for later. `UserError` for what cannot be.
 
     The document gives no optimizer, and its trainer ignored the one it was given: here it is Adam. Its loss by default was the squared
     error, its command's the cross-entropy, and its examples are classifications: here it is the cross-entropy.
@@ -50,15 +51,18 @@ class PentaryTrainer:
         seed: int = 0,
         float_share: float = 0.5,
         distillation: float = 0.0,
+        modality_dropout: float = 0.2,
     ) -> None:
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
             raise UserError(f"PentaryTrainer: optimizer {optimizer!r} is none of {', '.join(OPTIMIZERS)}")
-        for name, share in (("float_share", float_share), ("distillation", distillation)):
+        shares = {"float_share": float_share, "distillation": distillation, "modality_dropout": modality_dropout}
+        for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise UserError(f"PentaryTrainer: {name} = {share!r} must be from 0 to 1")
         if use_multimodal and fusion is None:
             fusion = MultimodalFusion(modalities or [], seed=seed)
         self.model, self.fusion, self.loss_fn, self.seed, self.float_share = model, fusion, loss_fn, seed, float_share
+        self.modality_dropout = modality_dropout
         self.module: Any = MultimodalModel(fusion, model) if fusion is not None else model
         build = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
         self.learner = Learner(self.module, loss_fn, build, learning_rate, distillation)
@@ -89,7 +93,7 @@ class PentaryTrainer:
         x, y = self.read(train_data)
         judged = None if val_data is None else self.read(val_data)
         floats = 0 if done or epochs == 1 else round(self.float_share * epochs)
-        settings = [self.seed, self.float_share, self.learner.share, self.learner.rate, epochs, batch_size]
+        settings = [self.seed, self.float_share, self.modality_dropout, self.learner.share, self.learner.rate, epochs, batch_size]
         kept = Checkpoints(checkpoints, training_key(settings, x, y)) if checkpoints is not None else None
         with kept.locked() if kept else nullcontext():
             for epoch in range(self._begin(kept, floats), epochs):
@@ -97,7 +101,8 @@ class PentaryTrainer:
                     self._switch()
                 first, last = (0, floats) if epoch < floats else (floats, epochs)
                 order = torch.randperm(len(x), generator=rng.generator(self.seed, "pentary", "order", done + epoch))
-                figures = self.learner.epoch(x, y, order.split(batch_size), (epoch - first) / (last - first), 1 / (last - first))
+                shown, batches = self._shown(x, done + epoch), order.split(batch_size)
+                figures = self.learner.epoch(shown, y, batches, (epoch - first) / (last - first), 1 / (last - first))
                 self._note(figures, None if judged is None else judge(self.module, self.loss_fn, *judged), epoch < floats)
                 if verbose:
                     say(f"epoch {epoch + 1}/{epochs}: {self._last()}")
@@ -146,6 +151,12 @@ class PentaryTrainer:
             if inputs.dim() != 2 or inputs.shape[1] != self.model.input_dim:
                 raise UserError(f"the samples are {list(inputs.shape)}, but the model takes [N, {self.model.input_dim}]: reshape them")
         return inputs, targets_of(y, len(inputs), self.model.output_dim)
+
+    def _shown(self, x: Tensor, number: int) -> Tensor:
+        """What an epoch sees of the inputs."""
+        if self.fusion is None or x.shape[1] != self.fusion.features or len(self.fusion.modalities) == 1:
+            return x
+        return self.fusion.hide(x, self.modality_dropout, rng.generator(self.seed, "pentary", "hidden", number))
 
     def _begin(self, kept: Checkpoints | None, floats: int) -> int:
         """Make ready for the first epoch, or go on from the last one that was kept; returns how many are done."""
