@@ -69,9 +69,8 @@ def realnet(seed: int) -> tuple[int, Figures, list[float]]:
         for rows in torch.randperm(len(data.x)).split(ROWS):
             steps = int(torch.randint(STEPS[0], STEPS[1] + 1, ()))
             answers = data.y[rows].repeat_interleave(steps - skipped)
-            trainer.train_batch(
-                data.x[rows], answers, steps, full_sequence=True, output_transform=lambda out: out[:, skipped:].flatten(0, 1)
-            )
+            images = varied(data.x[rows]) - data.mean
+            trainer.train_batch(images, answers, steps, full_sequence=True, output_transform=lambda out: out[:, skipped:].flatten(0, 1))
         schedule.step()
     curve = anytime.accuracy_by_steps(model, data.test_x, data.test_y, MOST)
     asked = curve[skipped:]
