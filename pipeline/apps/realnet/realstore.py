@@ -34,6 +34,7 @@ def save_checkpoint(
 ) -> None:
     """Write weights, settings, moments, epoch and loss. `extra_data` is anything that JSON can hold, numpy's and torch's numbers included;
     else `ValueError`."""
+    model = own(model)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     record: dict[str, Any] = {"settings": model.settings, "epsilon": model.epsilon, "initial_scale": model.initial_scale}
     if optimizer is not None:
@@ -53,6 +54,12 @@ def save_checkpoint(
     io.write_bytes(Path(path), data)
 
 
+def own(model: RealNet) -> RealNet:
+    """The network inside of what `torch.compile` wraps around it, so that its tensors go by their own names."""
+    inner: RealNet = getattr(model, "_orig_mod", model)
+    return inner
+
+
 def _number(value: Any) -> Any:
     """Arrays and numbers of numpy and torch as JSON's."""
     if hasattr(value, "tolist"):
@@ -68,18 +75,18 @@ def load_checkpoint(
     With `strict=False` sizes may differ: what both have is loaded (see `transplant_weights` for a copy by role), moments where they fit.
     `ValueError` names the file and the first thing that does not fit.
     """
-    tensors, record = read(path, device)
+    model, (tensors, record) = own(model), read(path, device)
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    own = model.state_dict()
-    misfits = sorted(n for n in own.keys() | weights.keys() if n not in own or n not in weights or own[n].shape != weights[n].shape)
+    ours = model.state_dict()
+    misfits = sorted(n for n in ours.keys() | weights.keys() if n not in ours or n not in weights or ours[n].shape != weights[n].shape)
     if misfits and strict:
         name = misfits[0]
-        here, there = (list(held[name].shape) if name in held else "absent" for held in (own, weights))
+        here, there = (list(held[name].shape) if name in held else "absent" for held in (ours, weights))
         raise ValueError(f"{path}: {name} is {there} there but {here} in the network: build one by load(path), or say strict=False")
     with torch.no_grad():
-        for name in own.keys() & weights.keys():
-            overlap = tuple(slice(min(sizes)) for sizes in zip(own[name].shape, weights[name].shape, strict=True))
-            own[name][overlap] = weights[name][overlap].to(own[name])
+        for name in ours.keys() & weights.keys():
+            overlap = tuple(slice(min(sizes)) for sizes in zip(ours[name].shape, weights[name].shape, strict=True))
+            ours[name][overlap] = weights[name][overlap].to(ours[name])
     if not misfits:
         model.epsilon, model.initial_scale = record["epsilon"], record["initial_scale"]
     if optimizer is not None and not misfits:
@@ -152,7 +159,7 @@ def transplant_weights(model: RealNet, checkpoint_path: Location, device: str | 
     The k-th input neuron takes the place of the k-th, and so on; where the source has more hidden neurons than fit, those with the largest
     sum of absolute weights go. What has no counterpart stays as it is. Returns the number of weights copied; `ValueError` if there is none.
     """
-    tensors, record = read(checkpoint_path, device)
+    model, (tensors, record) = own(model), read(checkpoint_path, device)
     weights = {name.removeprefix("model."): tensor.to(model.device) for name, tensor in tensors.items() if name.startswith("model.")}
     pairs = _pairs(record["settings"], model, weights["W"])
     if not pairs:
@@ -163,11 +170,11 @@ def transplant_weights(model: RealNet, checkpoint_path: Location, device: str | 
         model.W[ours[:, None], ours] = weights["W"][theirs[:, None], theirs]
         model.b[ours], model.gain[ours] = weights["b"][theirs], weights["gain"][theirs]
         copied += len(pairs) ** 2 + 2 * len(pairs)
-        own = model.state_dict()
-        for name in sorted((own.keys() & weights.keys()) - {"W", "b", "gain"}):
-            overlap = tuple(slice(min(sizes)) for sizes in zip(own[name].shape, weights[name].shape, strict=True))
-            own[name][overlap] = weights[name][overlap]
-            copied += own[name][overlap].numel()
+        kept = model.state_dict()
+        for name in sorted((kept.keys() & weights.keys()) - {"W", "b", "gain"}):
+            overlap = tuple(slice(min(sizes)) for sizes in zip(kept[name].shape, weights[name].shape, strict=True))
+            kept[name][overlap] = weights[name][overlap]
+            copied += kept[name][overlap].numel()
     if verbose:
         say(f"transplanted {len(pairs)} of {model.num_neurons} neurons, {copied} weights")
     return copied

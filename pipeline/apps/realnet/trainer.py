@@ -55,6 +55,8 @@ class RealNetTrainer:
         self.optimizer = optimizer if optimizer is not None else default_optimizer(model, lr)
         self.loss_fn: Loss = loss_fn if loss_fn is not None else nn.MSELoss()
         self.gradient_persistence, self.synaptic_noise = gradient_persistence, synaptic_noise
+        self.skipped = 0
+        """Updates left out, since their gradient was not finite."""
         self._pending = 0
 
     def fit(
@@ -146,13 +148,21 @@ class RealNetTrainer:
         return loss if as_tensor else float(loss)
 
     def flush(self) -> None:
-        """Move the weights by what was accumulated, also where an epoch ends amid it. A gradient that is not finite moves nothing."""
+        """Move the weights by what was accumulated, also where an epoch ends amid it.
+
+        A gradient that is not finite moves nothing; `skipped` counts these, and the first is said.
+        """
         if self._pending == 0:
             return
         self._pending = 0
         gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
         norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
         if not math.isfinite(norm):
+            if self.skipped == 0:
+                progress.say(
+                    "a gradient is not finite, and moves nothing: is the loss, or does a long silence begin at rest (see bias_init)?"
+                )
+            self.skipped += 1
             self.optimizer.zero_grad()
             return
         if norm > self.clip:

@@ -241,4 +241,6 @@ def test_one_bad_batch_does_not_poison_the_weights():
     trainer.synaptic_noise = 0.0
     before = trainer.model.W.detach().clone()
     trainer.train_batch(torch.full((2, 2), float("nan")), torch.ones(2, 2), 3)
-    assert torch.equal(trainer.model.W, before)
+    assert torch.equal(trainer.model.W, before) and trainer.skipped == 1
+    trainer.train_batch(torch.ones(2, 2), torch.ones(2, 2), 3)
+    assert not torch.equal(trainer.model.W, before) and trainer.skipped == 1
