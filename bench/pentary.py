@@ -1,6 +1,6 @@
-"""The Pentary library's figures: `python -m bench.pentary [--seeds 5] [--json FILE]`.
+"""The Pentary library's speed and sizes: `python -m bench.pentary [--json FILE]`.
 
-Accuracy on scikit-learn's digits over seeds; the time that 1,000 large samples take to prepare; the size on disk, and the speed against
+The time that 1,000 large samples take to prepare; the size on disk, and the speed against
 torch's float32 and dynamic int8, of an MLP of three matrices 1024 x 1024. Speed is CPU time of one thread; all contestants take turns, and
 beside them stands the machine's limit: the time of a plain read of the packed bytes from cache, or of the products at the float32 peak.
 """
@@ -8,7 +8,6 @@ beside them stands the machine's limit: the time of a plain read of the packed b
 import argparse
 import ctypes
 import json
-import statistics
 import tempfile
 import warnings
 from pathlib import Path
@@ -86,18 +85,11 @@ def show(found: dict[int, dict[str, Timing]], peak: float) -> None:
 def main() -> None:
     """Measure, print, and write JSON if asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each network; 0 leaves accuracy out")
     parser.add_argument("--json", type=Path, help="write what was measured there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = wide()
-    result: dict[str, Any] = {}
-    for name, hidden_dims in figures.NETWORKS.items() if arguments.seeds else ():
-        found = figures.digits(hidden_dims, range(arguments.seeds))
-        result[name] = [accuracy._asdict() for accuracy in found]
-        means = [f"{statistics.mean(column):.2%} ({min(column):.1%}-{max(column):.1%})" for column in zip(*found, strict=True)]
-        print(f"digits, {name}, {arguments.seeds} seeds: float {means[0]}, five levels {means[1]}")
-    result |= {"seconds_to_prepare": figures.seconds_to_prepare(SAMPLES), "bits_a_weight": bits_on_disk(model)}
+    result: dict[str, Any] = {"seconds_to_prepare": figures.seconds_to_prepare(SAMPLES), "bits_a_weight": bits_on_disk(model)}
     print(f"{SAMPLES} samples of text, 224 x 224 image and 1 s of audio prepared in {result['seconds_to_prepare']:.2f} s of CPU")
     print(f"{WIDTH}-wide MLP on disk: {result['bits_a_weight']:.3f} bits for each quantized weight, biases and header included")
     library = limits()

@@ -187,7 +187,7 @@ def study(context: typer.Context) -> None:
 
 @app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline experiments realnet --only xor")
 def experiments(context: typer.Context) -> None:
-    """Repeat a library's experiments beside baselines of equal size (`experiments realnet`)."""
+    """Repeat a library's experiments beside baselines of equal size (`experiments realnet`, `experiments pentary`)."""
     from pipeline.apps.experiments import app as group
 
     group(context.args, prog_name="python -m pipeline experiments")

@@ -17,6 +17,14 @@ def _group() -> None:
     """A command by name, also while there is but one."""
 
 
+@app.command(epilog="Example: python -m pipeline experiments pentary --seeds 2")
+def pentary(seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5) -> None:
+    """Small networks on handwritten digits: in float, rounded to five levels, and trained at five levels."""
+    from pipeline.apps.pentary import figures
+
+    figures.show(seeds)
+
+
 @app.command(
     epilog="Examples: python -m pipeline experiments realnet; python -m pipeline experiments realnet --only xor --only latch --seeds 20"
 )
