@@ -24,6 +24,7 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
         "key_size": a.key_size,
         "phase_steps": a.phase_steps.model_dump(),
         "density": a.density,
+        "learning": a.learning,
         "rate_penalty": a.rate_penalty,
         "eos_token_id": eos,
         "quintet": {**quintet, "family": "neurogen"},

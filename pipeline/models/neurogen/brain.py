@@ -11,14 +11,15 @@ Feedback from the prefrontal cortex is of the last token. Shapes: B streams, T t
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.base import Model
-from pipeline.models.neurogen import anatomy, modulators, window
+from pipeline.models.base import Model, runs_fused
+from pipeline.models.neurogen import anatomy, learning, modulators, window
 from pipeline.models.neurogen.lesions import Lesions
 from pipeline.models.neurogen.memory import Memory
 from pipeline.models.neurogen.neurons import Neurons, pace
@@ -86,31 +87,46 @@ class Brain(Model):
     def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of each next token, and the state after the last."""
         state = self.initial_state(len(tokens_BT)) if state is None else state
-        rates, levels_BT3, state = self._by_window(tokens_BT, state) if self._can_by_window(tokens_BT) else self._by_cycle(tokens_BT, state)
+        run = self._online if self._learns_online() else self._by_window if self._can_by_window(tokens_BT) else self.by_cycle
+        rates, levels_BT3, state = run(tokens_BT, state)
         self.penalty = rate_penalty(rates) * self.config["rate_penalty"] if self.training else None
         if self.record:
             self.recording = Recording(torch.cat(list(rates.values()), -1), levels_BT3)
         return self.decoder(rates["broca"]), state
 
-    def _by_cycle(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
-        cycle = Cycle(self, state)
+    def cycle(self, state: State) -> "Cycle":
+        """This brain in this state, to be given tokens one by one."""
+        return Cycle(self, state)
+
+    def by_cycle(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
+        """Rates of each module [B, T, N], modulators [B, T, 3], and the state after the last token: the definition."""
+        cycle = self.cycle(state)
         for token_B, drive_BN in zip(tokens_BT.unbind(1), self.embed(tokens_BT).unbind(1), strict=True):
             cycle.token(token_B, drive_BN)
         rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
         return rates, torch.stack(cycle.modulation, 1), cycle.state()
 
+    def _learns_online(self) -> bool:
+        """Whether a rule of `learning` takes the place of backpropagation; training at few levels is always by backpropagation."""
+        plain = all(isinstance(linear.weight, nn.Parameter) for linear in self.wiring.values())
+        return self.config["learning"] != "bptt" and self.training and torch.is_grad_enabled() and plain
+
+    def _online(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
+        holder: list[Any] = [self, tokens_BT, state]
+        parameters = [parameter for name, parameter in self.named_parameters() if not name.startswith("decoder.")]
+        rates = learning.OnlineRun.apply(holder, *parameters)
+        return dict(zip(anatomy.MODULES, rates, strict=True)), *holder
+
     def _can_by_window(self, tokens_BT: Tensor) -> bool:
         """Whether `window` computes what is asked for: several tokens on a CPU, with nothing in the way."""
-        plain = not (self.memory.smooth or self.lesions.any() or torch.compiler.is_exporting())
-        return plain and tokens_BT.shape[1] > 1 and self.decoder.bias.is_cpu and self.wiring.whole()
+        plain = not (self.memory.smooth or self.lesions.any())
+        layers = (self.decoder, *self.wiring.values())
+        return plain and tokens_BT.shape[1] > 1 and self.decoder.bias.is_cpu and all(runs_fused(each) for each in layers)
 
     def _by_window(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
         weights = window.Weights(self.embed(tokens_BT.t()), *self.wiring.bundles().values(), **self._vectors())
 
-        def predict(rates_BN: Tensor) -> Tensor:
-            logits: Tensor = self.decoder(rates_BN)
-            return logits
-
+        predict = partial(F.linear, weight=self.decoder.weight.detach(), bias=self.decoder.bias.detach())
         steps = {name: self._neurons(name).steps for name in self.sizes}
         holder: list[Any] = [window.Plan(self.sizes, steps, tokens_BT.t(), predict, state)]
         rates = [each.transpose(0, 1) for each in window.WindowRun.apply(holder, *weights)]
@@ -162,6 +178,8 @@ class Cycle:
         self.memory, self.key, self.modulators = state.memory, state.key, state.modulators
         self.rates: dict[str, list[Tensor]] = {name: [] for name in anatomy.MODULES}
         self.modulation: list[Tensor] = []
+        self.inputs: dict[str, tuple[Tensor, Tensor, tuple[Tensor, Tensor]]] = {}
+        """Of each module in its last phase: current, modulation, and pace."""
         cells: Any = brain.neurons
         self.sensitivity_2N = brain.sensitivity()
         self.ones = torch.ones_like(self.sensitivity_2N[:1])
@@ -170,7 +188,7 @@ class Cycle:
 
     def token(self, token_B: Tensor, drive_BN: Tensor) -> None:
         """One token's cycle of five phases."""
-        smooth = self.brain.memory.smooth
+        smooth, self.before, self.voltage_before = self.brain.memory.smooth, dict(self.now), self.cells["prefrontal"][0]
         with torch.set_grad_enabled(torch.is_grad_enabled() and smooth):
             prediction_BV = self.brain.decoder(self.now["broca"])
             self.modulators = modulators.update(self.modulators, prediction_BV, token_B)
@@ -185,8 +203,8 @@ class Cycle:
         recalled_BN, self.memory, self.key = self.brain.memory(seen["hippocampus"], levels_B2, self.memory, self.key)
         self.fire("hippocampus", recalled_BN, gains["hippocampus"])
         related = self.project("hippocampus", self.now["hippocampus"])["prefrontal"]
-        current_BN, gate_BN = (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1)
-        self.fire("prefrontal", current_BN, gains["prefrontal"], pace(self.brain.gate(gate_BN)))
+        current_BN, self.gate_BN = (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1)
+        self.fire("prefrontal", current_BN, gains["prefrontal"], pace(self.brain.gate(self.gate_BN)))
         plan = self.project("prefrontal", self.now["prefrontal"])
         self.fire("basal_ganglia", plan["basal_ganglia"], gains["basal_ganglia"])
         go_BN = 2 * torch.sigmoid(self.project("basal_ganglia", self.now["basal_ganglia"])["broca"] - 1)
@@ -197,7 +215,8 @@ class Cycle:
 
     def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
         """A module's phase at this current."""
-        rate, *cells = self.brain.neurons[name](current_BN, gain_BN, rhythm or self.paces[name], self.cells[name])
+        self.inputs[name] = (current_BN, gain_BN, rhythm or self.paces[name])
+        rate, *cells = self.brain.neurons[name](*self.inputs[name], self.cells[name])
         self.cells[name] = (cells[0], cells[1])
         self.now[name] = rate = self.lesions.of_module(name, rate)
         self.rates[name].append(rate)

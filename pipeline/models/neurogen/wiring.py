@@ -38,10 +38,6 @@ class Wiring(nn.ModuleDict):
         """What reaches each target of a bundle's connections from its source's rates [B, K]."""
         return {c.target: self._one(c, x_BK, lesions) for c in BUNDLES[bundle]}
 
-    def whole(self) -> bool:
-        """Whether the matrices are there as such, and not packed."""
-        return all(isinstance(linear.weight, Tensor) for linear in self.values())
-
     def bundles(self) -> dict[str, Tensor]:
         """The matrix of each bundle, in the order that a token meets them."""
         order = ("feedback", "thalamus", "wernicke", "hippocampus", "prefrontal", "basal_ganglia")

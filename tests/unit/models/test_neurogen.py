@@ -6,32 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.models import neurogen
 from pipeline.models.neurogen import anatomy
 from pipeline.models.neurogen.brain import BAND, Brain
-
-VOCABULARY = 11
-SIZES = {"thalamus": 32, "wernicke": 48, "hippocampus": 32, "prefrontal": 48, "basal_ganglia": 16, "broca": 48}
-
-
-def brain(seed: int = 1, **changes) -> Brain:
-    config = {
-        "vocab_size": VOCABULARY,
-        "context": 16,
-        "neurons": SIZES,
-        "key_size": 16,
-        "phase_steps": dict.fromkeys(anatomy.PHASES, 1),
-        "density": 1.0,
-        "rate_penalty": 0.1,
-        "quintet": {"family": "neurogen"},
-    }
-    module = neurogen.build(config | changes)
-    neurogen.initialize(module, seed)
-    return module.eval()
-
-
-def text(streams: int = 3, length: int = 12, seed: int = 0) -> torch.Tensor:
-    return torch.randint(VOCABULARY, (streams, length), generator=torch.Generator().manual_seed(seed))
+from tests.unit.models.brains import SIZES, VOCABULARY, brain, text
 
 
 def learn(module: Brain, tokens: torch.Tensor, steps: int, rate: float = 0.02) -> float:

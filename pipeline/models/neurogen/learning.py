@@ -1,0 +1,159 @@
+"""Two rules that learn online, in memory that does not grow with the number of tokens: e-prop, and reward-modulated plasticity.
+
+Both walk through the window a second time, token by token, and add to the gradient of each weight what the token says:
+
+    e-prop (Bellec et al. 2020): the gradient within the token's cycle, and, for what a neuron's voltage still has of earlier tokens, its
+    gradient times an eligibility trace of each synapse, e_ji <- (dv_j'/dv_j) e_ji + (dv_j/dW_ji). What travels on through other neurons'
+    spikes and through the hippocampus' memory is left out.
+    three-factor: -(reward) times an eligibility trace of how far source and target fired together more than they do on average, for the
+    synapses of the ten connections, changes their weights on the spot; the reward is minus the next token's dopamine, which rises with
+    surprise. Only the read-out, outside of this, has a gradient.
+
+Shapes: B streams, T tokens, M neurons of a connection's target (rows of its matrix), K of its source.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.models.neurogen.anatomy import CONNECTIONS, MODULES, Connection
+from pipeline.models.neurogen.wiring import bundle_of
+from pipeline.ops.reference_phase import EPSILON
+
+RULES = ("bptt", "eprop", "three_factor")
+
+DIRECT = tuple(c for c in CONNECTIONS if c.target != "hippocampus" and c.source != "basal_ganglia")
+"""Connections that are currents of their target; the others address the memory, or gate."""
+PLASTICITY = 0.003
+"""How much a weight changes by a token's reward and eligibility, in the streams' mean."""
+TRACE, AVERAGE = 0.7, 0.95
+"""Decay over a token of the three-factor rule's eligibility, and of the mean rates that it compares with."""
+
+
+class OnlineRun(torch.autograd.Function):
+    """Rates of each module [B, T, N]; `holder` is the brain, the tokens and the state, and gets the modulators and the state after them."""
+
+    @staticmethod
+    def forward(ctx: Any, holder: list[Any], *parameters: Tensor) -> tuple[Tensor, ...]:
+        brain, tokens_BT, state = holder
+        rates, levels_BT3, end = brain.by_cycle(tokens_BT, state)
+        holder[:] = levels_BT3, end
+        ctx.brain, ctx.tokens, ctx.state, ctx.parameters = brain, tokens_BT, state, parameters
+        return tuple(rates.values())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rule: Any = {"eprop": eprop, "three_factor": three_factor}[ctx.brain.config["learning"]]
+        return None, *rule(ctx.brain, ctx.tokens, ctx.state, ctx.parameters, gradients)
+
+
+def eprop(brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> list[Tensor]:
+    """The gradients of the parameters, from those of the rates [B, T, N]."""
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
+    places = {id(parameter): i for i, parameter in enumerate(parameters)}
+    traces = {c: state.voltage.new_zeros(len(tokens_BT), *brain.wiring[c.name].weight.shape) for c in DIRECT}
+    for t, token_B in enumerate(tokens_BT.unbind(1)):
+        with torch.enable_grad():
+            voltage = state.voltage.detach().requires_grad_()
+            cycle = brain.cycle(state._replace(voltage=voltage))
+            cycle.token(token_B, brain.embed(token_B))
+            outputs, wanted = [cycle.now[name] for name in MODULES], [each[:, t] for each in gradients]
+            now = torch.autograd.grad(outputs, (*parameters, voltage), wanted, retain_graph=True, allow_unused=True)
+            keeps = dict(zip(MODULES, _keeps(cycle, voltage).split(list(brain.sizes.values()), 1), strict=True))
+        signals = dict(zip(MODULES, now[-1].split(list(brain.sizes.values()), 1), strict=True))
+        for total, part in zip(totals, now[:-1], strict=True):
+            total += 0 if part is None else part
+        for c, trace_BMK in traces.items():
+            folds = len(trace_BMK[0]) // brain.sizes[c.target]
+            signal_BM, keep_BM = (x[c.target].repeat(1, folds) for x in (signals, keeps))
+            totals[places[id(brain.wiring[c.name].weight)]] += torch.einsum("bm,bmk->mk", signal_BM, trace_BMK)
+            trace_BMK.mul_(keep_BM[:, :, None]).add_(_slopes(cycle, c)[:, :, None] * _source(cycle, c)[:, None])
+        state = type(state)(*(part.detach() for part in cycle.state()))
+    _mask(brain, places, totals)
+    return totals
+
+
+def _keeps(cycle: Any, voltage_BN: Tensor) -> Tensor:
+    """dv'/dv of each neuron over its phase [B, N]: no voltage depends on another's but through spikes, which are held."""
+    parts = []
+    for name in MODULES:
+        _, _, (decay, _) = cycle.inputs[name]
+        parts.append((decay.detach() ** cycle.brain.neurons[name].steps).expand(len(voltage_BN), -1))
+    return torch.cat(parts, 1)
+
+
+def _slopes(cycle: Any, connection: Connection) -> Tensor:
+    """dv/dx of each neuron by its own summed input [B, M]; the part of a LayerNorm that mixes neurons is left out."""
+    name = connection.target
+    neurons = cycle.brain.neurons[name]
+    with torch.no_grad():
+        current, modulation, (decay, charge) = cycle.inputs[name]
+        unit, own = _normal(current)
+        total = sum(decay**k for k in range(neurons.steps))
+        slope = charge * total * modulation * neurons.gain * own
+        if name == "prefrontal":
+            slope = torch.cat((slope, _gate_slope(cycle, unit)), 1)
+        return -slope if name == "thalamus" else slope
+
+
+def _gate_slope(cycle: Any, unit_BN: Tensor) -> Tensor:
+    """dv/dG of the prefrontal cortex by its gates: v_K = a^K v_0 + sqrt(1 - a^2) (1 + ... + a^(K-1)) I, resets held."""
+    neurons, gate = cycle.brain.neurons["prefrontal"], cycle.brain.gate
+    _, modulation, (decay, charge) = cycle.inputs["prefrontal"]
+    k = neurons.steps
+    drive = (unit_BN * neurons.gain + neurons.bias) * modulation
+    total = sum(decay**i for i in range(k))
+    growth = sum(i * decay ** (i - 1) for i in range(1, k)) if k > 1 else 0.0
+    by_decay = k * decay ** (k - 1) * cycle.voltage_before.detach() + drive * (charge * growth - decay / charge * total)
+    _, own = _normal(cycle.gate_BN.detach())
+    slope: Tensor = by_decay * (decay - decay * decay) * gate.weight * own
+    return slope
+
+
+def _normal(x_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """LayerNorm(x), and its derivative by a neuron's own x."""
+    centred = x_BN - x_BN.mean(1, keepdim=True)
+    rate = (centred.square().mean(1, keepdim=True) + EPSILON).rsqrt()
+    unit = centred * rate
+    return unit, rate * (1 - (1 + unit.square()) / x_BN.shape[1])
+
+
+@torch.no_grad()
+def three_factor(
+    brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    """Change the connections' weights; there is no gradient of the parameters."""
+    totals = {c: torch.zeros_like(brain.wiring[c.name].weight) for c in DIRECT}
+    traces = {c: total.new_zeros(len(tokens_BT), *total.shape) for c, total in totals.items()}
+    means: dict[str, Tensor] = {}
+    for token_B in tokens_BT.unbind(1):
+        cycle = brain.cycle(state)
+        cycle.token(token_B, brain.embed(token_B))
+        reward_B = -cycle.modulators[:, 0]
+        for c, trace_BMK in traces.items():
+            totals[c] += torch.einsum("b,bmk->mk", reward_B, trace_BMK)
+            target_BM = cycle.now[c.target] - means.get(c.target, cycle.now[c.target])
+            folds = len(trace_BMK[0]) // brain.sizes[c.target]
+            sign = -1.0 if c.target == "thalamus" else 1.0
+            trace_BMK.mul_(TRACE).add_(sign * target_BM.repeat(1, folds)[:, :, None] * _source(cycle, c)[:, None])
+        for name in MODULES:
+            means[name] = torch.lerp(cycle.now[name], means.get(name, cycle.now[name]), AVERAGE)
+        state = cycle.state()
+    for c, total in totals.items():
+        brain.wiring[c.name].weight += PLASTICITY / len(tokens_BT) * total
+    brain.wiring.prune()
+    return [None] * len(parameters)
+
+
+def _source(cycle: Any, connection: Connection) -> Tensor:
+    """The rates that a connection last carried [B, K]."""
+    carried = cycle.before if bundle_of(connection) == "feedback" else cycle.now
+    rates: Tensor = carried[connection.source].detach()
+    return rates
+
+
+def _mask(brain: Any, places: dict[int, int], totals: list[Tensor]) -> None:
+    """Nothing where there is no synapse."""
+    for linear in brain.wiring.values() if brain.wiring.density < 1 else ():
+        totals[places[id(linear.weight)]] *= linear.synapses
