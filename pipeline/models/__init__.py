@@ -33,6 +33,7 @@ FAMILIES = {
     "gru": "pipeline.models.gru",
     "realnet": "pipeline.models.realnet.language",
     "pentary": "pipeline.models.pentary.classifier",
+    "neurogen": "pipeline.models.neurogen",
 }
 
 VERSION = 1

@@ -104,6 +104,42 @@ class Pentary(Architecture):
         return 1
 
 
-FAMILIES: dict[str, type[Architecture]] = {"transformer": Transformer, "gru": GRU, "realnet": RealNet, "pentary": Pentary}
+Neurons = Annotated[int, Field(gt=0, multiple_of=16)]
+PhaseLength = Annotated[int, Field(ge=1, le=16)]
 
-Family = Literal["transformer", "gru", "realnet", "pentary"]
+
+class NeuroGen(Architecture):
+    """Spiking brain: neurons of each module, keys of the hippocampus' memory, internal steps of each phase of a token's cycle.
+
+    `density` is the share of possible synapses that there are. `learning` is how weights learn: backpropagation through a
+    window's tokens, or online by e-prop or reward-modulated plasticity. `rate_penalty` weighs what keeps firing rates in their band.
+    """
+
+    recurrent = True
+    thalamus: Neurons = 96
+    wernicke: Neurons = 256
+    hippocampus: Neurons = 96
+    prefrontal: Neurons = 256
+    basal_ganglia: Neurons = 64
+    broca: Neurons = 256
+    key_size: Positive = 32
+    sensation_steps: PhaseLength = 2
+    perception_steps: PhaseLength = 4
+    integration_steps: PhaseLength = 6
+    selection_steps: PhaseLength = 4
+    action_steps: PhaseLength = 4
+    density: Annotated[float, Field(gt=0, le=1)] = 1.0
+    learning: Literal["bptt", "eprop", "three_factor"] = "bptt"
+    rate_penalty: Annotated[float, Field(ge=0)] = 0.1
+    context: Positive = 32
+
+
+FAMILIES: dict[str, type[Architecture]] = {
+    "transformer": Transformer,
+    "gru": GRU,
+    "realnet": RealNet,
+    "pentary": Pentary,
+    "neurogen": NeuroGen,
+}
+
+Family = Literal["transformer", "gru", "realnet", "pentary", "neurogen"]

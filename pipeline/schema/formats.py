@@ -22,7 +22,7 @@ class Format(NamedTuple):
 NO_CLASS = "transformers has no class with its tensors and we ship no code to be run from a model directory"
 NO_ARCHITECTURE = "llama.cpp has no architecture with its tensors"
 NO_TOKENS = "its graph would need inputs that are no tokens"
-RECURRENT = ("gru", "realnet")
+RECURRENT = ("gru", "realnet", "neurogen")
 STATE = "state as inputs and outputs, one token a call"
 
 

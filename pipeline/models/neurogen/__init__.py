@@ -22,7 +22,7 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
         "context": a.context,
         "neurons": {name: getattr(a, name) for name in anatomy.MODULES},
         "key_size": a.key_size,
-        "phase_steps": a.phase_steps.model_dump(),
+        "phase_steps": {phase: getattr(a, f"{phase}_steps") for phase in anatomy.PHASES},
         "density": a.density,
         "learning": a.learning,
         "rate_penalty": a.rate_penalty,

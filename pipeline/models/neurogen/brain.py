@@ -56,6 +56,8 @@ class Brain(Model):
     `lesions` silences modules and connections; with `record`, `recording` shows what the last call's neurons did.
     """
 
+    recurrent = True
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config, self.context = dict(config), int(config["context"])

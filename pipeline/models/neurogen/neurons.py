@@ -42,7 +42,11 @@ class Neurons(nn.Module):
         return phase_run(*inputs, steps=self.steps, rho=RHO, beta=BETA, height=HEIGHT)
 
 
+SLACK = 1 + 1e-6
+"""A little more than 1, so that the root of what a square leaves of it has a derivative."""
+
+
 def pace(logit: Tensor) -> tuple[Tensor, Tensor]:
     """Decay a and charge sqrt(1 - a^2), with which a current of unit variance gives a voltage of unit variance."""
     decay = logit.sigmoid()
-    return decay, (1 - decay * decay).sqrt()
+    return decay, (SLACK - decay * decay).sqrt()

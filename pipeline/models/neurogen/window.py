@@ -14,7 +14,7 @@ from pipeline.models.neurogen import modulators
 from pipeline.models.neurogen.anatomy import MODULES
 from pipeline.models.neurogen.backward import Backward
 from pipeline.models.neurogen.memory import THRESHOLD
-from pipeline.models.neurogen.neurons import BETA, HEIGHT, RHO
+from pipeline.models.neurogen.neurons import BETA, HEIGHT, RHO, SLACK
 from pipeline.ops import phase, recall
 from pipeline.ops.reference_phase import EPSILON
 
@@ -136,7 +136,7 @@ class Window:
         logit, mean, rate = torch.native_layer_norm(self.gate[t], (cortex,), w.gate_gain, w.gate_bias, EPSILON)
         self.gate_moments[t, 0], self.gate_moments[t, 1] = mean, rate
         decay = torch.sigmoid(logit, out=self.row_decay[t])
-        torch.sqrt(1 - decay * decay, out=self.row_charge[t])
+        torch.sqrt(SLACK - decay * decay, out=self.row_charge[t])
         self.fire("prefrontal", t)
 
     def recall_inputs(self, t: int) -> tuple[Tensor, ...]:
