@@ -8,7 +8,7 @@ for equal parts) a row, `bias` as floats, the types `embedding` and `rmsnorm`, a
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,20 @@ def export(module: Model, source: Source, target: Path) -> None:
     head = {
         "input_dim": config["vocab_size"],
         "output_dim": config["vocab_size"],
-        "hidden_dims": [config["num_neurons"]] if "num_neurons" in config else [config["hidden_size"]] * config["num_hidden_layers"],
+        "hidden_dims": _widths(config),
         "architecture": config,
     }
     lines = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)},\n" for key, value in head.items()]
     written = ",\n".join(json.dumps(layer, separators=(",", ":")) for layer in layers)
     io.write_bytes(target / WEIGHTS, f'{{{"".join(lines)}"layers": [\n{written}\n]}}\n'.encode())
     source.copy_tokenizer(target)
+
+
+def _widths(config: Mapping[str, Any]) -> list[int]:
+    """Of the layers between input and output; a brain's modules."""
+    if "neurons" in config:
+        return list(config["neurons"].values())
+    return [config["num_neurons"]] if "num_neurons" in config else [config["hidden_size"]] * config["num_hidden_layers"]
 
 
 def _matrix(name: str, matrix: Matrix, bias: list[float] | None) -> dict[str, Any]:

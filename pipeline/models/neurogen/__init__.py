@@ -45,13 +45,13 @@ def initialize(module: Brain, seed: int) -> None:
     gains = {f"wiring.{c.name}.weight": c.gain for c in anatomy.CONNECTIONS}
     for name, parameter in module.named_parameters():
         stream = rng.generator(seed, "initialize", name)
-        if name == "embed.weight":
+        if name == "embed_tokens.weight":
             parameter.normal_(0.0, 0.5, generator=stream)
         elif name in gains:
             parameter.normal_(0.0, 0.5 * gains[name] / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
-        elif name == "decoder.weight":
+        elif name == "lm_head.weight":
             parameter.normal_(0.0, 0.3 / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
     module.wiring.prune()
-    module.decoder.bias.zero_()
+    module.lm_head.bias.zero_()
     slow = torch.empty(module.gate.bias.shape).uniform_(*anatomy.PREFRONTAL_DECAY, generator=rng.generator(seed, "initialize", "decay"))
     module.gate.bias.copy_(slow.logit())

@@ -10,6 +10,7 @@
 Feedback from the prefrontal cortex is of the last token. Shapes: B streams, T tokens, V vocabulary, N neurons of a module or of all.
 """
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,12 +63,12 @@ class Brain(Model):
         super().__init__()
         self.config, self.context = dict(config), int(config["context"])
         self.sizes, steps = anatomy.sizes(config), anatomy.steps(config)
-        self.embed = nn.Embedding(config["vocab_size"], self.sizes["thalamus"])
+        self.embed_tokens = nn.Embedding(config["vocab_size"], self.sizes["thalamus"])
         self.wiring = Wiring(config)
         self.neurons = nn.ModuleDict({name: Neurons(size, steps[name], self._decay(name)) for name, size in self.sizes.items()})
         self.gate = nn.LayerNorm(self.sizes["prefrontal"])
         self.memory = Memory(config["key_size"])
-        self.decoder = nn.Linear(self.sizes["broca"], config["vocab_size"])
+        self.lm_head = nn.Linear(self.sizes["broca"], config["vocab_size"])
         self.lesions = Lesions()
         self.penalty: Tensor | None = None
         """What training adds to the loss to keep the firing rates in their band."""
@@ -80,7 +81,7 @@ class Brain(Model):
 
     def initial_state(self, batch_size: int, length: int | None = None) -> State:
         """The state of a brain at rest."""
-        like, neurons, keys = self.decoder.bias, sum(self.sizes.values()), self.memory.keys
+        like, neurons, keys = self.lm_head.bias, sum(self.sizes.values()), self.memory.keys
         voltage, adaptation, rates = (like.new_zeros(batch_size, neurons) for _ in range(3))
         memory = like.new_zeros(batch_size, keys, self.sizes["hippocampus"])
         levels = modulators.initial(batch_size, self.config["vocab_size"], like)
@@ -94,7 +95,7 @@ class Brain(Model):
         self.penalty = rate_penalty(rates) * self.config["rate_penalty"] if self.training else None
         if self.record:
             self.recording = Recording(torch.cat(list(rates.values()), -1), levels_BT3)
-        return self.decoder(rates["broca"]), state
+        return self.lm_head(rates["broca"]), state
 
     def cycle(self, state: State) -> "Cycle":
         """This brain in this state, to be given tokens one by one."""
@@ -103,7 +104,7 @@ class Brain(Model):
     def by_cycle(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
         """Rates of each module [B, T, N], modulators [B, T, 3], and the state after the last token: the definition."""
         cycle = self.cycle(state)
-        for token_B, drive_BN in zip(tokens_BT.unbind(1), self.embed(tokens_BT).unbind(1), strict=True):
+        for token_B, drive_BN in zip(tokens_BT.unbind(1), self.embed_tokens(tokens_BT).unbind(1), strict=True):
             cycle.token(token_B, drive_BN)
         rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
         return rates, torch.stack(cycle.modulation, 1), cycle.state()
@@ -115,20 +116,20 @@ class Brain(Model):
 
     def _online(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
         holder: list[Any] = [self, tokens_BT, state]
-        parameters = [parameter for name, parameter in self.named_parameters() if not name.startswith("decoder.")]
+        parameters = [parameter for name, parameter in self.named_parameters() if not name.startswith("lm_head.")]
         rates = learning.OnlineRun.apply(holder, *parameters)
         return dict(zip(anatomy.MODULES, rates, strict=True)), *holder
 
     def _can_by_window(self, tokens_BT: Tensor) -> bool:
         """Whether `window` computes what is asked for: several tokens on a CPU, with nothing in the way."""
         plain = not (self.memory.smooth or self.lesions.any())
-        layers = (self.decoder, *self.wiring.values())
-        return plain and tokens_BT.shape[1] > 1 and self.decoder.bias.is_cpu and all(runs_fused(each) for each in layers)
+        layers = (self.lm_head, *self.wiring.values())
+        return plain and tokens_BT.shape[1] > 1 and self.lm_head.bias.is_cpu and all(runs_fused(each) for each in layers)
 
     def _by_window(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
-        weights = window.Weights(self.embed(tokens_BT.t()), *self.wiring.bundles().values(), **self._vectors())
+        weights = window.Weights(self.embed_tokens(tokens_BT.t()), *self.wiring.bundles().values(), **self._vectors())
 
-        predict = partial(F.linear, weight=self.decoder.weight.detach(), bias=self.decoder.bias.detach())
+        predict = partial(F.linear, weight=self.lm_head.weight.detach(), bias=self.lm_head.bias.detach())
         steps = {name: self._neurons(name).steps for name in self.sizes}
         holder: list[Any] = [window.Plan(self.sizes, steps, tokens_BT.t(), predict, state)]
         rates = [each.transpose(0, 1) for each in window.WindowRun.apply(holder, *weights)]
@@ -191,8 +192,8 @@ class Cycle:
     def token(self, token_B: Tensor, drive_BN: Tensor) -> None:
         """One token's cycle of five phases."""
         smooth, self.before, self.voltage_before = self.brain.memory.smooth, dict(self.now), self.cells["prefrontal"][0]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and smooth):
-            prediction_BV = self.brain.decoder(self.now["broca"])
+        with contextlib.nullcontext() if smooth else torch.no_grad():
+            prediction_BV = self.brain.lm_head(self.now["broca"])
             self.modulators = modulators.update(self.modulators, prediction_BV, token_B)
         self.modulation.append(self.modulators)
         levels_B2 = self.modulators[:, :2]

@@ -57,7 +57,7 @@ def eprop(brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, .
         with torch.enable_grad():
             voltage = state.voltage.detach().requires_grad_()
             cycle = brain.cycle(state._replace(voltage=voltage))
-            cycle.token(token_B, brain.embed(token_B))
+            cycle.token(token_B, brain.embed_tokens(token_B))
             outputs, wanted = [cycle.now[name] for name in MODULES], [each[:, t] for each in gradients]
             now = torch.autograd.grad(outputs, (*parameters, voltage), wanted, retain_graph=True, allow_unused=True)
             keeps = dict(zip(MODULES, _keeps(cycle, voltage).split(list(brain.sizes.values()), 1), strict=True))
@@ -129,7 +129,7 @@ def three_factor(
     means: dict[str, Tensor] = {}
     for token_B in tokens_BT.unbind(1):
         cycle = brain.cycle(state)
-        cycle.token(token_B, brain.embed(token_B))
+        cycle.token(token_B, brain.embed_tokens(token_B))
         reward_B = -cycle.modulators[:, 0]
         for c, trace_BMK in traces.items():
             totals[c] += torch.einsum("b,bmk->mk", reward_B, trace_BMK)

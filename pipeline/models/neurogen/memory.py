@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.neurogen.neurons import HEIGHT
-from pipeline.ops.reference_phase import EPSILON, Spike
+from pipeline.ops.reference_phase import EPSILON, spikes
 
 THRESHOLD = 0.5
 
@@ -39,5 +39,5 @@ class Memory(nn.Module):
     def key(self, raw_BK: Tensor) -> Tensor:
         """Which of the key units fire, over the root of their number and one."""
         u = F.layer_norm(raw_BK, raw_BK.shape[-1:], self.gain, self.bias, EPSILON) - THRESHOLD
-        fired = 0.5 + HEIGHT * torch.atan(torch.pi * u) / torch.pi if self.smooth else Spike.apply(u, HEIGHT)
+        fired = spikes(u, HEIGHT, self.smooth)
         return fired * (fired.sum(1, keepdim=True) + 1).rsqrt()

@@ -8,8 +8,8 @@ from pipeline.ops.phase import phase_run
 
 RHO, BETA = 0.9, 1.5
 """Decay of the adaptation over an internal step, and how far it raises the threshold."""
-HEIGHT = 0.4
-"""Of the surrogate derivative. Near 1 gradients explode over a window's tokens."""
+HEIGHT = 0.25
+"""Of the surrogate derivative. With several internal steps a phase, 0.4 lets gradients explode after half a million tokens."""
 DOPAMINE = 0.1
 """Sensitivity of a current to dopamine at the start."""
 

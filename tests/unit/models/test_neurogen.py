@@ -46,7 +46,7 @@ def test_an_untrained_brain_without_input_is_silent():
     module.record = True
     module(text())
     assert module.recording.rates.sum() > 0
-    module.embed.weight.zero_()
+    module.embed_tokens.weight.zero_()
     module(text())
     assert module.recording.rates.sum() == 0
 
