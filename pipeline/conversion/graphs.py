@@ -7,14 +7,14 @@ adapter(config).graph(module)             # a `with` block in which the function
 adapter(config).exported(config, run)     # such a function in its own runtime, as a module of `pipeline.models`' protocol
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
 from pipeline import models
-from pipeline.conversion import cached, stepped
 from pipeline.models.base import Model
 
 Run = Callable[..., Sequence[Tensor]]
@@ -37,4 +37,4 @@ class Adapter(Protocol):
 
 def adapter(config: Mapping[str, Any]) -> Adapter:
     """The one for a model's config.json: a recurrent state, or a cache that grows."""
-    return stepped if models.recurrent(config) else cached
+    return cast("Adapter", importlib.import_module(f"pipeline.conversion.{'stepped' if models.recurrent(config) else 'cached'}"))
