@@ -57,19 +57,23 @@ def digits(hidden_dims: Sequence[int], seeds: Iterable[int]) -> list[Accuracy]:
         trainer = PentaryTrainer(model, LossFunction.cross_entropy_loss, adamw, seed=seed, float_share=1.0)
         data, held_out = (x[learned], rows[learned]), (x[judged], labels[judged])
         trainer.train(data, epochs=EPOCHS, verbose=False)
-        before = [_accuracy(model.network, rule, *held_out) for rule in (None, _by_largest, _by_least_error)]
+        in_float, largest, rounded = (_accuracy(model.network, rule, *held_out) for rule in (_as_it_is, _by_largest, _by_least_error))
         trainer.train(data, epochs=EPOCHS, verbose=False)
-        found.append(Accuracy(*before, trainer.validate(*held_out)[1]))
+        found.append(Accuracy(in_float, largest, rounded, trainer.validate(*held_out)[1]))
     return found
 
 
 @torch.no_grad()
-def _accuracy(network: Network, rule: Callable[[Tensor], Tensor] | None, x: Any, y: Any) -> float:
+def _accuracy(network: Network, rule: Callable[[Tensor], Tensor], x: Any, y: Any) -> float:
     """Of a plain network whose weights a rule has rounded."""
     copied = copy.deepcopy(network).eval()
-    for parameter in copied.parameters() if rule else ():
+    for parameter in copied.parameters():
         parameter.copy_(rule(parameter))
     return float((copied(torch.as_tensor(x)).argmax(1) == torch.as_tensor(y)).float().mean())
+
+
+def _as_it_is(weights: Tensor) -> Tensor:
+    return weights
 
 
 def _by_largest(weights: Tensor) -> Tensor:
