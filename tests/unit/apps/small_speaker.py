@@ -9,16 +9,21 @@ from pipeline.data import tokenizers
 from pipeline.models.base import Model
 from pipeline.models.generation import generate
 from pipeline.quantization import storage
+from pipeline.schema.families import FAMILIES
 from tests.unit.models import tiny
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz .\n"
 
 
-def write(directory: Path, packed: bool = False, alphabet: str = ALPHABET, unknown: bool = False) -> Path:
+SIZES = {"gru": {"hidden_size": 24, "context": 12}, "realnet": {"num_neurons": 48, "context": 12}}
+"""Of the recurrent families."""
+
+
+def write(directory: Path, packed: bool = False, alphabet: str = ALPHABET, unknown: bool = False, family: str = "transformer") -> Path:
     """The directory of a float or packed model, with its tokenizer."""
     directory.mkdir(parents=True)
     tokenizer = tokenizers.characters(alphabet, unknown)
-    module = tiny.model(vocabulary=tokenizer.vocab_size)
+    module = tiny.model(vocabulary=tokenizer.vocab_size) if family == "transformer" else _recurrent(family, tokenizer)
     with torch.no_grad():
         next(module.parameters())[tokenizer.eos] = 0.0  # its score is 0, above which some other always is: no answer ends early
     state, config = module.state_dict(), module.config
@@ -29,6 +34,12 @@ def write(directory: Path, packed: bool = False, alphabet: str = ALPHABET, unkno
     models.save(state, config, directory / "model.safetensors", directory / "config.json")
     tokenizer.save(directory / "tokenizer.json", directory / "tokenizer_config.json")
     return directory
+
+
+def _recurrent(family: str, tokenizer: tokenizers.Tokenizer) -> Model:
+    block = FAMILIES[family].model_validate(SIZES[family])
+    config = models.family(family).configuration(block, tokenizer.vocab_size, tokenizer.eos, {"task": "language"})
+    return models.create(config, seed=3).eval()
 
 
 def load(directory: Path) -> Model:

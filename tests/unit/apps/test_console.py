@@ -120,6 +120,21 @@ def test_the_window_slides_and_the_conversation_stays(folder: Path, name: str) -
     assert talk.text == said and len(said) > 5 * context
 
 
+@pytest.mark.parametrize("family", small_speaker.SIZES)
+@pytest.mark.parametrize("packed", [False, True], ids=["float", "packed"])
+def test_a_recurrent_state_goes_from_answer_to_answer(tmp_path: Path, family: str, packed: bool) -> None:
+    """What is said is what a model that has just read the whole conversation says, far beyond a window of its training."""
+    talk = Conversation(small_speaker.write(tmp_path / ("packed" if packed else "float"), packed, family=family))
+    talk.settings.temperature, talk.settings.tokens, said = 0.0, 30, ""
+    for line in ("the cat sat on the mat", "and the rat ran", ""):
+        talk.say(line)
+        said = talk.text
+        expected = small_speaker.greedy(tmp_path / talk.trained.directory.name, said, 30)
+        assert "".join(talk.answer()) == expected
+        assert talk.heard == len(talk.tokens) - (1 if len(expected) == 30 else 0)  # the last one drawn is read with the next line
+    assert "which it has read" in commands.obey(talk, "/info") and len(said) > 12
+
+
 def test_the_same_seed_says_the_same_and_the_next_answer_differs(conversation: Conversation) -> None:
     conversation.settings.temperature = 1.0
 
