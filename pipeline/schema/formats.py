@@ -74,6 +74,11 @@ FORMATS = {
         {"transformer": "Python with NumPy alone (`python run.py TEXT`)"},
         "its script knows the transformer only",
     ),
+    "c": Format(
+        "digits in bytes",
+        {"transformer": "any C99 compiler and the C library alone (`cc -O2 run.c -lm`)"},
+        "its program knows the transformer only",
+    ),
     "json": Format(
         "digits as numbers",
         {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"}
