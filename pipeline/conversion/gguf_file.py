@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from gguf import GGMLQuantizationType as Kind
 
-from pipeline import io
+from pipeline import io, models
 from pipeline.conversion import Source, weights
 from pipeline.data import tokenizers
 from pipeline.data.tokenizers import Tokenizer
@@ -117,11 +117,12 @@ def spell(text: str) -> str:
 def load(folder: Path) -> Model:
     """The model that the file describes, its weights dequantized by the package `gguf`."""
     reader = gguf.GGUFReader(folder / WEIGHTS)
-    config = _config(reader)
+    config, path = _config(reader), folder / WEIGHTS
+    models.check_sizes(config, sum(int(tensor.n_elements) for tensor in reader.tensors), len(reader.tensors), path)
     ours = {theirs: name for name, theirs in names(config).items()}
     found = {ours[tensor.name]: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     config["tie_word_embeddings"] = "lm_head.weight" not in found
-    return weights.module(config, {name: torch.from_numpy(np.array(array, np.float32)) for name, array in found.items()})
+    return weights.module(config, {name: torch.from_numpy(np.array(array, np.float32)) for name, array in found.items()}, path)
 
 
 def _config(reader: gguf.GGUFReader) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from pipeline.models.base import Model
 
 BOUNDS = Bounds(max_logit_difference=1e-3, kl_divergence=1e-6, greedy_equal=0.9)
 WEIGHTS = "model.json"
+LARGEST = 1 << 28
+"""Bytes of the largest file that is read."""
 
 
 def export(module: Model, source: Source, target: Path) -> None:
@@ -69,10 +71,12 @@ def _matrix(name: str, matrix: Matrix, bias: list[float] | None) -> dict[str, An
 def load(folder: Path) -> Model:
     """The model that the file describes; raises `UserError` naming the layer where it is none."""
     path = folder / WEIGHTS
-    document = io.read_json(path)
+    document = io.read_json(path, LARGEST)
+    if not isinstance(document, dict) or not isinstance(document.get("architecture"), dict):
+        raise UserError(f"{path} has no architecture: run the stage `convert` again")
     try:
         tensors = dict(tensor for layer in document["layers"] for tensor in _tensors(layer, path))
-        return weights.module(document["architecture"], tensors)
+        return weights.module(document["architecture"], tensors, path)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} does not describe a whole model ({error!r}): run the stage `convert` again") from None
 

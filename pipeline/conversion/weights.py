@@ -1,5 +1,6 @@
 """What exporters start from: the quantized model's numbers, as whole digits with their scales, or as a float model of the same values."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,15 +42,18 @@ def dense(directory: Path) -> Model:
     Its `config` does not say that anything is quantized.
     """
     config, matrices, others = quantized(directory)
-    return module(config, {name: matrix.dense() for name, matrix in matrices.items()} | others)
+    return module(config, {name: matrix.dense() for name, matrix in matrices.items()} | others, directory / "config.json")
 
 
-def module(config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-    """The family's own module, ready for inference; the matrix of a convolution may come as a row a kernel."""
-    built = models.build(config)
-    shapes = built.state_dict()
-    built.load_state_dict({name: tensor.view_as(shapes[name]) if name in shapes else tensor for name, tensor in tensors.items()})
-    return built.eval()
+def module(config: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> Model:
+    """The family's own module, ready for inference; the matrix of a convolution may come as a row a kernel.
+
+    Raises `UserError`, which names `path`, where the tensors are not what the configuration asks for.
+    """
+    models.check_sizes(config, sum(tensor.numel() for tensor in tensors.values()), len(tensors), path)
+    shapes = models.hollow(config, path).state_dict()
+    fitting = {name for name, tensor in tensors.items() if name in shapes and tensor.numel() == shapes[name].numel()}
+    return models.assemble(config, {n: t.reshape(shapes[n].shape) if n in fitting else t for n, t in tensors.items()}, path, path)
 
 
 def _matrix(packed: PackedMatrix) -> Matrix:

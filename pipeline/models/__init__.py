@@ -70,18 +70,29 @@ def create(config: Mapping[str, Any], seed: int) -> Model:
 
 def load(directory: Path) -> Model:
     """The float model of a directory, ready for inference; raises `UserError` where files are missing, damaged or do not fit each other."""
-    config = read_config(directory)
-    path = directory / "model.safetensors"
-    state = read_tensors(path)
-    check_sizes(config, sum(tensor.numel() for tensor in state.values()), len(state), directory / "config.json")
-    module = hollow(config, directory / "config.json")
+    config, path = read_config(directory), directory / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(path).items()}  # out of the mapped file
+    return assemble(config, tensors, directory / "config.json", path)
+
+
+def assemble(config: Mapping[str, Any], state: Mapping[str, Tensor], config_file: Path, path: Path) -> Model:
+    """The model of a configuration and tensors, which it takes as they are; raises `UserError` where they do not fit each other."""
+    check_sizes(config, sum(tensor.numel() for tensor in state.values()), len(state), config_file)
+    module = hollow(config, config_file)
     expected = module.state_dict()
-    wrong = sorted(name for name in expected.keys() | state.keys() if kind(expected, name) != kind(state, name))
-    if wrong:
-        name = wrong[0]
-        raise UserError(f"{path}: config.json asks for {name} to be {kind(expected, name)}, but it is {kind(state, name)}: {AGAIN}")
-    module.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)  # out of the mapped file
+    for name in sorted(expected.keys() | state.keys()):
+        if (wanted := kind(expected, name)) != (found := kind(state, name)):
+            raise UserError(f"{path}: {config_file.name} asks for {name} to be {wanted}, but it is {found}: {AGAIN}")
+    require_finite(state, path)
+    module.load_state_dict(dict(state), assign=True)
     return module.eval()
+
+
+def require_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `UserError` where a tensor of a file holds what is no number."""
+    for name, tensor in state.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"{path}: {name} holds weights that are not finite: {AGAIN}")
 
 
 def context(config: Mapping[str, Any]) -> int:

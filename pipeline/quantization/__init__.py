@@ -53,6 +53,7 @@ def load(directory: Path, activations: str | None = None) -> Model:
     rest = {name: tensor for name, tensor in module.state_dict().items() if name not in expected}
     there, wanted = ({name: models.kind(tensors, name) for name in tensors} for tensors in (others, rest))
     _compare(there, wanted, directory / "model.safetensors")
+    models.require_finite(others, directory / "model.safetensors")
     exchange(module, {parameter: matrices[name] for name, parameter in module.quantizable().items()}, activations or made_for)
     module.load_state_dict(others, strict=False, assign=True)
     return module.eval()

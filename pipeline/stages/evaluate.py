@@ -45,4 +45,4 @@ def _contenders(name: str, family: str) -> Iterator[tuple[str, Model, Path]]:
     yield "quantized", quantization.load(paths.quantized(name)), paths.quantized(name) / "model.safetensors"
     for format in sorted(io.read_json(paths.metrics(name, "convert")).keys() - {"model_directory"}):
         converter, folder = conversion.converter(family, format), paths.exports(name) / format
-        yield format, converter.load(folder), folder / converter.WEIGHTS
+        yield format, conversion.read(family, format, folder), folder / converter.WEIGHTS

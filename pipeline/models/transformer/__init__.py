@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline import rng
 from pipeline.models.base import Model
+from pipeline.models.transformer.sizes import require_possible
 
 SHORT = 256
 """Up to this context, attention without a cache is written out on a CPU: torch's fused kernel is several times slower there where it takes
@@ -279,7 +280,8 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
 
 
 def build(config: Mapping[str, Any]) -> Transformer:
-    """A module whose weights mean nothing yet: `initialize` it or load them."""
+    """A module whose weights mean nothing yet: `initialize` it or load them. Raises `ValueError` naming a size that cannot be."""
+    require_possible(config)
     return Transformer(config)
 
 
