@@ -10,7 +10,7 @@ export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.quintet/dvc
 # Addresses that are not random, where that may be said: ThreadSanitizer cannot run with as many random bits as some kernels take.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 .DEFAULT_GOAL := help
-.PHONY: help install build repro repro-snakemake test test-full lint sanitize sanitizers bench clean
+.PHONY: help install build repro repro-snakemake test test-full lint sanitize sanitizers fuzz bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ sanitizers:
 	@for name in address undefined thread; do \
 		echo 'int main() {}' | $${CXX:-c++} -fsanitize=$$name -x c++ - -o /dev/null 2>/dev/null || \
 		{ echo "error: $${CXX:-c++} cannot link -fsanitize=$$name: install gcc's sanitizers (Debian: they come with g++)"; exit 1; }; done
+
+fuzz: build ## Read damaged files of every kind for a minute, none of which may do more than be refused (SECONDS=600: longer)
+	python -m tests.fuzz.loaders --seconds $(or $(SECONDS),60)
 
 bench: build ## Measure what the README states about speed (on a GPU: bench/gpu.sh)
 	@for name in $$(grep -l __main__ bench/*.py | grep -v -e /gpu_ -e /llama | xargs -n 1 basename -s .py); do echo "== bench.$$name"; python -m bench.$$name || exit; done

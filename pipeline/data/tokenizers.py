@@ -145,7 +145,12 @@ def _check(state: Any) -> None:
         raise ValueError(f"pre_tokenizer.pattern is {state['pre_tokenizer'].get('pattern')!r}, not {ONE!r}")
     if not isinstance(model.get("vocab"), dict) or not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
         raise ValueError("model.vocab and added_tokens do not list tokens")
-    ids = {**model["vocab"], **{str(token.get("content")): token.get("id") for token in added}}.values()
+    _check_ids({**model["vocab"], **{str(token.get("content")): token.get("id") for token in added}})
+
+
+def _check_ids(vocabulary: Any) -> None:
+    """Raise `ValueError` where the tokens' ids are not 0, 1, 2, ...: the library would make room for the largest."""
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else [None]
     if not all(type(id) is int for id in ids) or sorted(ids) != list(range(len(ids))):
         raise ValueError(f"the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}")
 
@@ -179,6 +184,7 @@ def gpt2(path: str) -> Tokenizer:
     """GPT-2's tokenizer from a folder with vocab.json and merges.txt, or from the hub by name; raises `UserError`."""
     vocabulary, merges = (_gpt2_file(path, name) for name in ("vocab.json", "merges.txt"))
     try:
+        _check_ids(io.read_json(Path(vocabulary), LARGEST))
         backend = _byte_level(models.BPE.from_file(vocabulary, merges))
         backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
         _check(json.loads(backend.to_str()))

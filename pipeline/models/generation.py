@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.errors import UserError
 from pipeline.models.base import Model
 
 NO_END = 1 << 31
@@ -30,7 +31,10 @@ def choose(
         probability = ordered.softmax(-1)
         ordered = ordered.masked_fill(probability.cumsum(-1) - probability >= top_p, -torch.inf)
         logits_BV = torch.empty_like(ordered).scatter_(-1, index, ordered)
-    return torch.multinomial(logits_BV.softmax(-1), 1, generator=generator)[:, 0]
+    probability_BV = logits_BV.softmax(-1)
+    if not bool(probability_BV.isfinite().all()):
+        raise UserError("the model's logits are not finite, so nothing can be drawn from them: train it again, at a lower learning rate")
+    return torch.multinomial(probability_BV, 1, generator=generator)[:, 0]
 
 
 @torch.inference_mode()

@@ -34,6 +34,7 @@ LOADERS = {
     "realnet": Loader(seeds.realnet, seeds.read_realnet, seeds.think, refusals=(seeds.UserError, ValueError)),
     "export_numpy": Loader(seeds.export("numpy"), seeds.read_export("numpy"), seeds.predict),
     "export_json": Loader(seeds.export("json"), seeds.read_export("json"), seeds.predict, files="model.json"),
+    "export_c": Loader(seeds.export("c"), seeds.read_export("c"), seeds.predict),
     "export_gguf": Loader(seeds.export("gguf_packed"), seeds.read_export("gguf_packed"), seeds.predict, files="model.gguf"),
     "export_onnx": Loader(seeds.export("onnx_packed"), seeds.read_export("onnx_packed"), files="model.onnx", heavy=True),
     "export_torch": Loader(seeds.export("torch_export"), seeds.read_export("torch_export"), files="model.pt2", heavy=True),

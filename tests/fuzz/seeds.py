@@ -234,7 +234,10 @@ def tinyllm(folder: Path) -> None:
 def read_tinyllm(folder: Path) -> Any:
     from pipeline.apps import tinyllm as library
 
-    return library.generate(folder, "ab")
+    try:
+        return library.generate(folder, "ab")
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") if "logits are not finite" in str(error) else error from None
 
 
 def realnet(folder: Path) -> None:

@@ -50,7 +50,7 @@ def test_bytes_are_a_third_of_the_digits(project):
     config = io.read_json(project / "quantized/adder/config.json")
     rows, columns = config["quantization_config"]["matrices"]["lm_head.weight"]["shape"]
     text = (project / "exports/adder/c/model.h").read_text()
-    assert f"codes_8[{rows * -(-columns // 3)}]" in text and "{%d,%d,5,1,codes_8,scale_8}" % (rows, columns) in text
+    assert f"codes_8[{rows * -(-columns // 3)}]" in text and f"{{{rows},{columns},5,1,codes_8,scale_8}}" in text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline import io
+from pipeline import tensors as tensor_files
+from pipeline.errors import UserError
 from pipeline.models.realnet.network import RealNet
 from pipeline.progress import say
 
@@ -106,15 +108,31 @@ def _load_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     groups = [{**saved, "params": group["params"]} for saved, group in zip(record["groups"], own["param_groups"], strict=True)]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{path}: its moments are not this optimizer's ({error!r}): load it with optimizer=None") from None
 
 
 def load(path: Location, device: str | torch.device = "cpu") -> RealNet:
-    """The network that a checkpoint holds, grown as it was, ready for inference."""
-    _, record = read(path)
-    model = RealNet(**record["settings"], device=device)
+    """The network that a checkpoint holds, grown as it was, ready for inference. `ValueError` names file and field, as `read`."""
+    tensors, record = read(path)
+    _require_held(record["settings"], sum(tensor.numel() for tensor in tensors.values()), path)
+    try:
+        model = RealNet(**record["settings"], device=device)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{path}: the settings of its record describe no network ({error})") from None
     load_checkpoint(model, None, path, device)
     return model.eval()
+
+
+def _require_held(settings: Any, weights: int, path: Location) -> None:
+    """`ValueError` for sizes that the file's weights cannot fill, before memory is taken for them."""
+    neurons, widths = (settings.get(key) for key in ("num_neurons", "vocab_size")) if isinstance(settings, dict) else (None, None)
+    if not isinstance(neurons, int) or neurons**2 > weights:
+        raise ValueError(f"{path}: the settings of its record ask for {neurons!r} neurons, but it holds {weights} weights")
+    if any(isinstance(width, int) and width > weights for width in (widths if isinstance(widths, list) else [widths])):
+        raise ValueError(f"{path}: the settings of its record ask for a vocab_size of {widths!r}, but it holds {weights} weights")
 
 
 def get_checkpoint_info(path: Location, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -132,6 +150,11 @@ def get_checkpoint_info(path: Location, device: str | torch.device = "cpu") -> d
 
 def read(path: Location, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All tensors and the record of a checkpoint. `ValueError` for a file that is damaged, not ours, or of a newer version."""
+    if Path(path).exists():
+        try:
+            tensor_files.read_header(Path(path), "save the network again")
+        except UserError as error:
+            raise ValueError(f"{path} is damaged or no checkpoint ({error})") from None
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
@@ -142,12 +165,12 @@ def read(path: Location, device: str | torch.device = "cpu") -> tuple[dict[str, 
         raise ValueError(f"{path} is a safetensors file, but no checkpoint of a RealNet")
     try:
         record = json.loads(metadata["realnet"])
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or "version" not in record:
         raise ValueError(f"{path}: the record `realnet` of its header is damaged")
     if record["version"] != VERSION:
-        raise ValueError(f"{path} is of version {record['version']}; this program reads version {VERSION}")
+        raise ValueError(f"{path} is of version {record['version']!r:.20}; this program reads version {VERSION}")
     if missing := FIELDS - record.keys():
         raise ValueError(f"{path}: the record `realnet` of its header lacks {min(missing)}")
     return tensors, record
