@@ -150,7 +150,7 @@ def _check(state: Any) -> None:
 
 def _check_ids(vocabulary: Any) -> None:
     """Raise `ValueError` where the tokens' ids are not 0, 1, 2, ...: the library would make room for the largest."""
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else [None]
+    ids: list[Any] = list(vocabulary.values()) if isinstance(vocabulary, dict) else [None]
     if not all(type(id) is int for id in ids) or sorted(ids) != list(range(len(ids))):
         raise ValueError(f"the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}")
 

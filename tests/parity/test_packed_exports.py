@@ -181,7 +181,7 @@ def test_json_has_the_keys_of_the_pentary_tools(project, name, matrices):
         (lambda layer: layer["weight_pentary"].pop(), r"layer lm_head\.weight is damaged"),
         (lambda layer: layer["weight_scale"].append(1.0), r"layer lm_head\.weight is damaged"),
         (lambda layer: layer.update(weight_pentary=[["x"]]), r"layer lm_head\.weight is damaged"),
-        (lambda layer: layer.update(name="other"), "does not describe a whole model"),
+        (lambda layer: layer.update(name="other"), r"asks for lm_head\.weight to be float32 of shape \[14, 32\], but it is absent"),
     ],
 )
 def test_damaged_json_is_refused(project, tmp_path, change, sentence):
