@@ -8,7 +8,6 @@ For the comparison it is compiled into a shared library; a header that is not ma
 import ctypes
 import functools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -183,9 +182,9 @@ def _numbers(text: str) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _compiled(folder: Path) -> ctypes.CDLL:
     """run.c as a shared library, which stays in memory."""
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise UserError("there is no C compiler here to run the format `c` with: install gcc, or name one by CC")
+        raise UserError("there is no C compiler here to run the format `c` with: install gcc or clang")
     with tempfile.TemporaryDirectory() as place:
         library = Path(place) / "model.so"
         command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", str(library), str(folder / "run.c"), "-lm"]
