@@ -1,8 +1,8 @@
 """The Pentary library's speed and sizes: `python -m bench.pentary [--json FILE]`.
 
-The time that 1,000 large samples take to prepare; the size on disk, and the speed against torch's float32 and dynamic int8, of an MLP of three
-matrices 1024 x 1024. Speed is CPU time of one thread; all contestants take turns, and beside them stands the machine's limit: the time of a
-plain read of the packed bytes from cache, or of the products at the float32 peak.
+The time that 1,000 large samples take to prepare; the size on disk, and the speed against torch's float32 and dynamic int8, of an MLP of
+three matrices 1024 x 1024. Speed is CPU time of one thread; all contestants take turns, and beside them stands the machine's limit: the
+time of a plain read of the packed bytes from cache, or of the products at the float32 peak.
 """
 
 import argparse

@@ -42,11 +42,14 @@ class _Converter:
         if len(shape) > 1:
             for layer, old in zip(list(flat.layers)[1:], network.layers, strict=True):
                 layer.load_state_dict(old.state_dict())
+        if wanted.dim() > 2:
+            flat = _with(flat, {"type": "flatten", "name": "flat_output"})
         plain = folded(flat.eval())
         document = self.quantizer.quantize(plain)
         document |= {"input_dim": prod(shape), "output_dim": prod(wanted.shape[1:])}
         quantized = documents.decode(document, path)
         with torch.no_grad():
+            wanted = wanted.flatten(1)
             imported, found = plain(x.flatten(1)), quantized(x.flatten(1))
         report = {
             "input_shape": [1, *shape],
@@ -64,6 +67,13 @@ class _Converter:
             model.replace(quantized, document["input_dim"], document["output_dim"], document["hidden_dims"])
             directory.save(model, path)
         return report
+
+
+def _with(network: Network, layer: dict[str, Any]) -> Network:
+    """A network with one more layer without weights at its end."""
+    result = Network([*network.description, layer])
+    result.load_state_dict(network.state_dict())
+    return result
 
 
 def _after(description: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from pipeline.quantization import storage
 from pipeline.quantization.modules import PackedMatrix
 
 FAMILY = "pentary_library"
-PROCESSORS = {"text": TextProcessor, "image": ImageProcessor, "audio": AudioProcessor}
+PROCESSORS: dict[str, Any] = {"text": TextProcessor, "image": ImageProcessor, "audio": AudioProcessor}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -68,16 +68,16 @@ def load(path: Path) -> Loaded:
         document = documents.read(path)
         network = documents.decode(document, path)
         fusion = _fusion_read(document["fusion"], path) if document.get("fusion") else None
-        return Loaded(network, {key: document[key] for key in ("input_dim", "output_dim", "hidden_dims")}, fusion)
+        return Loaded(network, _head(document, network, path), fusion)
     config, matrices, others = storage.read(path)
     where = path / CONFIG
     try:
         about = config["network"]
-        head = {key: about[key] for key in ("input_dim", "output_dim", "hidden_dims")}
         sizes = sum(len(matrix.codes) * matrix.columns for matrix in matrices.values()) + sum(tensor.numel() for tensor in others.values())
         _check_sizes(about, sizes)
-        network = Network(about["layers"])
-        fusion = _made(about["fusion"]) if about["fusion"] else None
+        with torch.device("meta"):  # sizes take memory only once the file is found to have as many numbers
+            network = Network(about["layers"])
+        fusion = _made(about["fusion"], sizes) if about["fusion"] else None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{where} describes no model that can be built ({error!r}): save the model again") from None
     _load(network, "network.", matrices, others, path)
@@ -85,7 +85,25 @@ def load(path: Path) -> Loaded:
         _load(fusion, "fusion.", matrices, others, path)
         if "text" in fusion.processors:
             _give(fusion, tokenizers.load(path))
-    return Loaded(network.eval(), head, fusion)
+    return Loaded(network.eval(), _head(about, network, where), fusion)
+
+
+def _head(about: Mapping[str, Any], network: Network, path: Path) -> dict[str, Any]:
+    """The sizes of a network, if they are what it takes and makes; `UserError`."""
+    head = {key: about.get(key) for key in ("input_dim", "output_dim", "hidden_dims")}
+    try:
+        with torch.device("meta"):
+            made = Network(network.description).eval()(torch.zeros(1, head["input_dim"]))  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: its layers take no rows of input_dim = {head['input_dim']!r} numbers ({error}): save the model again"
+        ) from None
+    widths = head["hidden_dims"]
+    if list(made.shape) != [1, head["output_dim"]] or not isinstance(widths, list) or not all(isinstance(width, int) for width in widths):
+        raise UserError(
+            f"{path}: its layers make {list(made.shape)[1:]} numbers, not output_dim = {head['output_dim']!r}: save the model again"
+        )
+    return head
 
 
 def _check_sizes(about: Any, weights: int) -> None:
@@ -107,7 +125,7 @@ def _load(module: torch.nn.Module, prefix: str, matrices: Mapping[str, PackedMat
     for name in sorted(state.keys() | found.keys()):
         if name not in found or name not in state or found[name].numel() != state[name].numel():
             raise UserError(f"{path / WEIGHTS}: {prefix}{name} is not what {CONFIG} asks for: save the model again")
-    module.load_state_dict({name: found[name].view_as(tensor) for name, tensor in state.items()})
+    module.load_state_dict({name: found[name].view(tensor.shape) for name, tensor in state.items()}, assign=True)
 
 
 def _settings(fusion: MultimodalFusion) -> dict[str, Any]:
@@ -115,8 +133,13 @@ def _settings(fusion: MultimodalFusion) -> dict[str, Any]:
     return {"fusion_method": fusion.fusion_method, "common": fusion.common, "modalities": fusion.modalities, "processors": processors}
 
 
-def _made(settings: Mapping[str, Any]) -> MultimodalFusion:
+def _made(settings: Mapping[str, Any], weights: int) -> MultimodalFusion:
+    """A fusion of these settings; `ValueError` where they ask for more weights than there are."""
     processors = {name: PROCESSORS[name](**arguments) for name, arguments in settings["processors"].items()}
+    wide = sum(processor.width for processor in processors.values())
+    table = processors["text"].vocab_size * processors["text"].embedding_dim if "text" in processors else 0
+    if max(table, settings["common"] * wide if settings["fusion_method"] != "concat" else 0) > weights:
+        raise ValueError(f"the fusion's sizes ask for more than the model's {weights} weights")
     return MultimodalFusion(settings["modalities"], settings["fusion_method"], common=settings["common"], **processors)
 
 
@@ -133,7 +156,8 @@ def _fusion_document(fusion: MultimodalFusion) -> dict[str, Any]:
 
 def _fusion_read(section: Any, path: Path) -> MultimodalFusion:
     try:
-        fusion = _made(section)
+        count = sum(len(row) for matrix in section["matrices"].values() for row in matrix["weight_pentary"])
+        fusion = _made(section, count)
         state = {name: torch.tensor(values, dtype=torch.float32) for name, values in section["others"].items()}
         for name, matrix in section["matrices"].items():
             digits, scale = torch.tensor(matrix["weight_pentary"], dtype=torch.int8), torch.tensor(matrix["weight_scale"])

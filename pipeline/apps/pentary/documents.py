@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,7 +70,8 @@ def decode(document: Any, path: Path) -> Network:
         if key not in document:
             raise UserError(f"{path} has no key {key!r}: save the model again")
     try:
-        network = Network([_described(layer) for layer in document["layers"]])
+        with torch.device("meta"):  # sizes take memory only once the file is found to have as many numbers
+            network = Network([_described(layer) for layer in document["layers"]])
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"{path} describes no network that can be built ({error}): save the model again") from None
     for layer, written, module in zip(network.description, document["layers"], network.layers, strict=True):
@@ -87,23 +87,14 @@ def decode(document: Any, path: Path) -> Network:
 def _described(layer: Any) -> Layer:
     if not isinstance(layer, dict):
         raise ValueError(f"{str(layer)[:40]!r} is no layer")
-    sizes = ("in_features", "out_features", "in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim")
-    for size in sizes:
-        if size in layer and (type(layer[size]) is not int or not 0 < layer[size] <= max(1, _entries(layer))):
-            raise ValueError(f"{size} is {layer[size]!r}, which its weights do not have")
     return {key: value for key, value in layer.items() if key not in WRITTEN}
-
-
-def _entries(layer: Mapping[str, Any]) -> int:
-    """How many numbers a layer brings along: no size of it can be larger, so none takes memory that the file does not."""
-    return sum(int(np.size(np.asarray(value, dtype=object))) for value in layer.values() if isinstance(value, list))
 
 
 @torch.no_grad()
 def _fill(module: nn.Module, written: Mapping[str, Any]) -> None:
     state = module.state_dict()
     if "weight_pentary" not in written:
-        module.load_state_dict({name: _numbers(written[name], tensor.shape) for name, tensor in state.items()})
+        module.load_state_dict({name: _numbers(written[name], tensor.shape) for name, tensor in state.items()}, assign=True)
         return
     name = next(name for name, tensor in state.items() if tensor.dim() > 1)
     digits = _numbers(written["weight_pentary"], state[name].shape)
@@ -114,11 +105,11 @@ def _fill(module: nn.Module, written: Mapping[str, Any]) -> None:
         raise ValueError("weight_scale is not a finite number, or one for each output")
     state[name] = digits * scale.view(-1, *[1] * (digits.dim() - 1))
     if "bias" in state:
-        whole = torch.tensor(written["bias_pentary"] or [0] * len(digits), dtype=torch.float64)
-        state["bias"] = (whole * float(written["bias_scale"] or 0.0)).float().view(state["bias"].shape)
+        numbers = torch.tensor(written["bias_pentary"] or [0] * len(digits), dtype=torch.float64)
+        state["bias"] = (numbers * float(written["bias_scale"] or 0.0)).float().view(state["bias"].shape)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise ValueError("a number is not finite")
-    module.load_state_dict(state)
+    module.load_state_dict(state, assign=True)
 
 
 def _numbers(value: Any, shape: torch.Size) -> Tensor:

@@ -180,6 +180,16 @@ def test_layers_that_cannot_be_converted_are_named(tmp_path, what):
         PyTorchToPentaryConverter().convert(module, tmp_path / "model.json", shape)
 
 
+def test_outputs_that_are_images_become_rows(tmp_path):
+    module = trained(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), 1, 5, 5)
+    for name in ("model.json", "model"):
+        report = PyTorchToPentaryConverter().convert(module, tmp_path / name, (1, 1, 5, 5))
+        assert report["import_difference"] < 1e-4
+        trainer = PentaryTrainer(PentaryModel(2, 2))
+        trainer.load_model(tmp_path / name)
+        assert trainer.model.predict(np.zeros((3, 25), np.float32)).shape == (3, 18) and trainer.model.output_dim == 18
+
+
 def test_the_input_is_found_or_asked_for(tmp_path):
     report = PyTorchToPentaryConverter().convert(nn.Sequential(nn.Linear(5, 3), nn.ReLU()), tmp_path / "model.json")
     assert report["input_shape"] == [1, 5]

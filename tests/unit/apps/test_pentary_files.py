@@ -101,8 +101,11 @@ DAMAGES = {
     ),
     "a row too short": (lambda d: d["layers"][0]["weight_pentary"][0].pop(), "layer '0' of type 'linear' is damaged"),
     "a type that is none": (lambda d: d["layers"][1].update(type="gelu"), "layer type 'gelu' is none of"),
-    "sizes without weights": (lambda d: d["layers"][0].update(in_features=10**12), "in_features is 1000000000000"),
+    "sizes without weights": (lambda d: d["layers"][0].update(in_features=10**12), "layer '0' of type 'linear' is damaged"),
     "a scale that is none": (lambda d: d["layers"][0].update(weight_scale=[1.0]), "weight_scale is not"),
+    "an input that it does not take": (lambda d: d.update(input_dim=5), "take no rows of input_dim = 5"),
+    "an input that is no number": (lambda d: d.update(input_dim="x"), "take no rows of input_dim = 'x'"),
+    "an output that it does not make": (lambda d: d.update(output_dim=5), "not output_dim = 5"),
     "text for a layer": (lambda d: d["layers"].append("relu"), "is no layer"),
     "a scale that is infinite": (lambda d: d["layers"][0].update(weight_scale=1e39), "weight_scale is not"),
 }
