@@ -1,12 +1,15 @@
 """Runs the transformer of this folder with NumPy alone: python run.py "TEXT" [NEW_TOKENS]
 
 model.npz has each matrix as bytes (each a number of as many base-L digits as fit, the first digit the least significant) and scales, for
-as many equal parts of a row as there are; matrices.json says which, at how many levels, of how many columns. The rest is float32. For a
-tokenizer that is not one of characters, TEXT is the tokens' numbers, and numbers are what it prints.
+as many equal parts of a row as there are; matrices.json says which, at how many levels, of how many columns. The rest is float32.
 """
 
+import itertools
 import json
+import re
 import sys
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,31 +103,100 @@ def rotate(x_BTHK: Array, cosine: Array, sine: Array) -> Array:
     return np.concatenate((first * cosine - second * sine, second * cosine + first * sine), -1)
 
 
+class Characters:
+    """A tokenizer of single characters."""
+
+    def __init__(self, model: dict[str, Any]) -> None:
+        self.ids, self.unknown = model["vocab"], model["vocab"].get(model["unk_token"])
+        self.letters = {id: letter for letter, id in self.ids.items()}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text; a character that the model does not know ends the program, unless there is a token for such."""
+        tokens = [self.ids.get(character, self.unknown) for character in text]
+        if None in tokens:
+            sys.exit(f"{text[tokens.index(None)]!r} is not in the model's alphabet: {''.join(sorted(self.ids))!r}")
+        return tokens
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(self.letters[token] for token in tokens)
+
+
+class BytePairs:
+    """Byte-level BPE (Radford et al. 2019): bytes as letters, words by GPT-2's pattern, and in each the earliest merge first."""
+
+    def __init__(self, model: dict[str, Any]) -> None:
+        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+        self.ids, self.ranks = model["vocab"], {pair: rank for rank, pair in enumerate(pairs)}
+        self.texts = {id: text for text, id in self.ids.items()}
+        plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [byte for byte in range(256) if byte not in plain]
+        self.letters = {byte: chr(byte) for byte in plain} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of any text."""
+        return [self.ids[part] for word in words(text) for part in self.parts([self.letters[byte] for byte in word.encode()])]
+
+    def parts(self, letters: list[str]) -> list[str]:
+        while len(letters) > 1:
+            pairs = list(itertools.pairwise(letters))
+            best = min(pairs, key=lambda pair: self.ranks.get(pair, len(self.ranks)))
+            if best not in self.ranks:
+                break
+            merged: list[str] = []
+            for letter in letters:
+                if merged and (merged[-1], letter) == best:
+                    merged[-1] += letter
+                else:
+                    merged.append(letter)
+            letters = merged
+        return letters
+
+    def decode(self, tokens: list[int]) -> str:
+        bytes_of = {letter: byte for byte, letter in self.letters.items()}
+        return bytes(bytes_of[letter] for token in tokens for letter in self.texts.get(token, "")).decode(errors="replace")
+
+
+def words(text: str) -> Iterator[str]:
+    """GPT-2's: contractions, letters, numbers and other signs with the space before them, and other white space."""
+    kinds = "".join(kind(character) for character in text)
+    place = 0
+    while place < len(text):
+        found = CONTRACTION.match(text, place) or WORD.match(kinds, place)
+        assert found is not None  # every kind begins a word
+        yield text[place : found.end()]
+        place = found.end()
+
+
+def kind(character: str) -> str:
+    """L for a letter, N for a number, a space for itself, S for other white space, O for all else."""
+    category = unicodedata.category(character)[0]
+    if character == " ":
+        return " "
+    return category if category in "LN" else "S" if category == "Z" or character in "\t\n\v\f\r\x85" else "O"
+
+
+CONTRACTION = re.compile("'(?:s|t|re|ve|m|ll|d)")
+WORD = re.compile(" ?L+| ?N+| ?O+|[ S]+(?![LNO])|[ S]+")
+
+
 def main(folder: Path, text: str, new_tokens: int) -> None:
     """Print the text and what the model finds likeliest to follow, up to the end of the text or of the context."""
     model = Transformer(folder)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    characters = tokenizer["type"] == "WordLevel"
-    tokens = read(text, tokenizer) if characters else [int(word) for word in text.split()]
+    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    tokenizer = Characters(described) if described["type"] == "WordLevel" else BytePairs(described)
+    tokens = tokenizer.encode(text)
+    context = model.config["max_position_embeddings"]
+    if len(tokens) > context:
+        sys.exit(f"the text has {len(tokens)} tokens, but the model sees at most {context}")
     logits, keys, values = model(np.array([tokens]), model.empty(1), model.empty(1))
-    while new_tokens > 0 and len(tokens) < model.config["max_position_embeddings"]:
+    while new_tokens > 0 and len(tokens) < context:
         token = int(logits[0, -1].argmax())
         if token == model.config["eos_token_id"]:
             break
         tokens.append(token)
         new_tokens -= 1
         logits, keys, values = model(np.array([[token]]), keys, values)
-    written = {id: letter for letter, id in tokenizer["vocab"].items()}
-    print("".join(written[id] for id in tokens) if characters else " ".join(map(str, tokens)))
-
-
-def read(text: str, tokenizer: dict[str, Any]) -> list[int]:
-    """Tokens of a text; a character that the model does not know ends the program, unless there is a token for such."""
-    vocabulary = tokenizer["vocab"]
-    tokens = [vocabulary.get(character, vocabulary.get(tokenizer["unk_token"])) for character in text]
-    if None in tokens:
-        sys.exit(f"{text[tokens.index(None)]!r} is not in the model's alphabet: {''.join(sorted(vocabulary))!r}")
-    return tokens
+    print(tokenizer.decode(tokens))
 
 
 if __name__ == "__main__":
