@@ -34,8 +34,8 @@ def add(file: Path, name: str | None) -> None:
     found = look(file)
     dataset, model = blocks(file, name, found)
     presets.add(name, dataset, model)
-    tokens = "characters" if len(found.alphabet) <= ALPHABET else "byte pairs"
-    print(f"params.yaml has data set and model {name}: {found.characters:,} characters, {len(found.alphabet)} different, as {tokens}.")
+    tokens = "each a token" if len(found.alphabet) <= ALPHABET else "in byte pairs"
+    print(f"params.yaml has data set and model {name} now: {found.characters:,} characters, {tokens}.")
     print(f"Next: `dvc repro evaluate@{name}` trains, quantizes, exports and judges it; then `python -m pipeline console {name}`.")
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pipeline.evaluation import baselines
 from pipeline.evaluation.baselines import Bigram, Unigram, bits_per_byte, compressed_bits_per_byte
 
 VOCABULARY = 7
@@ -35,7 +36,10 @@ def test_unigram_is_the_count_plus_one(text):
     assert model.losses(np.arange(VOCABULARY)) == pytest.approx([-math.log(brute_unigram(text, t)) for t in range(VOCABULARY)])
 
 
-def test_bigram_is_the_brute_force_count(text):
+@pytest.mark.parametrize("part", [1 << 22, 7, 400])
+def test_bigram_is_the_brute_force_count(text, part, monkeypatch):
+    """Also where the text is counted part by part."""
+    monkeypatch.setattr(baselines, "PART", part)
     model = Bigram.fit(text, VOCABULARY)
     a, b = np.meshgrid(np.arange(VOCABULARY), np.arange(VOCABULARY), indexing="ij")
     expected = [[-math.log(brute_bigram(text, i, j)) for j in range(VOCABULARY)] for i in range(VOCABULARY)]
