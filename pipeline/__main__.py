@@ -202,9 +202,9 @@ def _pass_on(context: typer.Context) -> None:
 @app.command(context_settings=ELSEWHERE)
 def pentary(context: typer.Context) -> None:
     """Train a 5-level network on features, or on texts, images and recordings (the Pentary tools' trainer)."""
-    from pipeline.apps.pentary import command
+    from pipeline.apps import pentary_command
 
-    command.run(context.args)
+    pentary_command.run(context.args)
 
 
 @app.command("calcgpt-train", context_settings=ELSEWHERE)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.apps.pentary import command, folder, samples, training
+from pipeline.apps import pentary_command as command
+from pipeline.apps.pentary import folder, samples, training
 from pipeline.errors import UserError
 
 

@@ -1,7 +1,8 @@
 """`python -m pipeline pentary`: the document's training script, option by option, and what it lacked.
 
-argparse, since the document writes lists as `--hidden-dims 64 32`. Without --data-dir the samples are synthetic, and say so; their labels
-can be learned, where the document's were random. Without --multimodal a folder needs features.npy.
+Outside of its library, so that `--help` imports nothing heavy; by argparse, since the document writes lists as `--hidden-dims 64 32`. Without
+--data-dir the samples are synthetic, and say so; their labels can be learned, where the document's were random. Without --multimodal a
+folder needs features.npy.
 """
 
 import argparse
