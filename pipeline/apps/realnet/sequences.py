@@ -119,7 +119,7 @@ def _share_of_variance(draw: Callable[[Generator, int], Batch]) -> Callable[[Net
 
 TASKS = {
     "xor": Task(2, 1, 3, 3000, 2e-2, _xor, _judge_xor, "1 on 19 of 20 seeds", seeds=20, steps=5),
-    "latch": Task(1, 1, 32, 1000, 1e-2, _latch, _judge_latch, "0.99"),
+    "latch": Task(1, 1, 32, 2000, 5e-3, _latch, _judge_latch, "0.99"),
     "sine": Task(1, 1, 48, 1500, 5e-3, _sine, _share_of_variance(_sine), "0.01", steps=30),
     "adder": Task(1, 1, 32, 1500, 5e-3, _adder, _share_of_variance(_adder), "0.01", steps=15),
     "stopwatch": Task(1, 1, 48, 1500, 5e-3, _stopwatch, _judge_stopwatch, "0", steps=30),
