@@ -1,8 +1,8 @@
 """`python -m pipeline pentary`: the document's training script, option by option, and what it lacked.
 
-Outside of its library, so that `--help` imports nothing heavy; by argparse, since the document writes lists as `--hidden-dims 64 32`. Without
---data-dir the samples are synthetic, and say so; their labels can be learned, where the document's were random. Without --multimodal a
-folder needs features.npy.
+Outside of its library, so that `--help` imports nothing heavy; by argparse, since the document writes lists as `--hidden-dims 64 32`.
+Without --data-dir the samples are synthetic, and say so; their labels can be learned, where the document's were random. Without
+--multimodal a folder needs features.npy.
 """
 
 import argparse
@@ -93,9 +93,9 @@ def _configured(made: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
 
 def run(arguments: Sequence[str]) -> None:
     """Train as a command line says, print what came out, and write the model and its history."""
+    o = options(arguments)
     from pipeline.apps.pentary import folder, training
 
-    o = options(arguments)
     modalities = list(o.modalities) if o.multimodal else []
     name = o.model_name or training.name_of(o)
     state = o.output_dir / STATE / name
