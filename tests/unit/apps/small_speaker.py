@@ -15,7 +15,7 @@ from tests.unit.models import tiny
 ALPHABET = "abcdefghijklmnopqrstuvwxyz .\n"
 
 
-SIZES = {"gru": {"hidden_size": 24, "context": 12}, "realnet": {"num_neurons": 48, "context": 12}}
+SIZES = {"gru": {"hidden_size": 24, "context": 12}, "realnet": {"num_neurons": 48, "context": 12}, "neurogen": {"context": 12}}
 """Of the recurrent families."""
 
 

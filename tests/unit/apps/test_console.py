@@ -11,6 +11,7 @@ from pipeline.apps.console import commands
 from pipeline.apps.console.conversation import Conversation
 from pipeline.data import tokenizers
 from pipeline.errors import UserError
+from pipeline.schema.families import FAMILIES
 from tests.terminal import Terminal
 from tests.unit.apps import small_speaker
 from tests.workspace import PROJECT, environment
@@ -120,7 +121,7 @@ def test_the_window_slides_and_the_conversation_stays(folder: Path, name: str) -
     assert talk.text == said and len(said) > 5 * context
 
 
-@pytest.mark.parametrize("family", small_speaker.SIZES)
+@pytest.mark.parametrize("family", [name for name, block in FAMILIES.items() if block.recurrent])
 @pytest.mark.parametrize("packed", [False, True], ids=["float", "packed"])
 def test_a_recurrent_state_goes_from_answer_to_answer(tmp_path: Path, family: str, packed: bool) -> None:
     """What is said is what a model that has just read the whole conversation says, far beyond a window of its training."""
