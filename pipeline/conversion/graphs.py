@@ -36,5 +36,7 @@ class Adapter(Protocol):
 
 
 def adapter(config: Mapping[str, Any]) -> Adapter:
-    """The one for a model's config.json: a recurrent state, or a cache that grows."""
-    return cast("Adapter", importlib.import_module(f"pipeline.conversion.{'stepped' if models.recurrent(config) else 'cached'}"))
+    """The one for a model's config.json: no state, a recurrent one, or a cache that grows."""
+    rowwise = config["quintet"]["task"] == "classification"
+    name = "rowwise" if rowwise else "stepped" if models.recurrent(config) else "cached"
+    return cast("Adapter", importlib.import_module(f"pipeline.conversion.{name}"))

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline import io
 from pipeline.conversion import Bounds, Source, weights
 from pipeline.conversion.weights import Matrix
+from pipeline.data import features
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 
@@ -33,12 +34,7 @@ def export(module: Model, source: Source, target: Path) -> None:
     biases = {name: others.pop(key).tolist() for name in matrices if (key := name.removesuffix("weight") + "bias") in others}
     layers = [_matrix(name, matrix, biases.get(name)) for name, matrix in sorted(matrices.items())]
     layers += [{"type": "rmsnorm", "name": name, "weight": tensor.tolist()} for name, tensor in sorted(others.items())]
-    head = {
-        "input_dim": config["vocab_size"],
-        "output_dim": config["vocab_size"],
-        "hidden_dims": _widths(config),
-        "architecture": config,
-    }
+    head = {**_dimensions(config), "architecture": config}
     lines = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)},\n" for key, value in head.items()]
     written = ",\n".join(json.dumps(layer, separators=(",", ":")) for layer in layers)
     io.write_bytes(target / WEIGHTS, f'{{{"".join(lines)}"layers": [\n{written}\n]}}\n'.encode())
@@ -52,11 +48,20 @@ def _widths(config: Mapping[str, Any]) -> list[int]:
     return [config["num_neurons"]] if "num_neurons" in config else [config["hidden_size"]] * config["num_hidden_layers"]
 
 
+def _dimensions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Widths at both ends and between."""
+    if "network" in config:
+        network = config["network"]
+        inputs = features.width(features.layout(config["quintet"]))
+        return {"input_dim": inputs, "output_dim": network["output_dim"], "hidden_dims": network["hidden_dims"]}
+    return {"input_dim": config["vocab_size"], "output_dim": config["vocab_size"], "hidden_dims": _widths(config)}
+
+
 def _matrix(name: str, matrix: Matrix, bias: list[float] | None) -> dict[str, Any]:
     rows, columns = matrix.digits_RK.shape
     scale = matrix.scale_RG[:, 0] if matrix.scale_RG.shape[1] == 1 else matrix.scale_RG
     return {
-        "type": "embedding" if "embed_tokens" in name else "linear",
+        "type": "embedding" if "embed" in name else "linear",
         "name": name,
         "in_features": columns,
         "out_features": rows,

@@ -40,16 +40,22 @@ def pack(graph: onnx.GraphProto, matrices: Mapping[str, Matrix]) -> None:
     names = {_key(array): (name, False) for name, array in dense.items()}
     names |= {_key(array.T): (name, True) for name, array in dense.items() if _key(array.T) not in names}
     kept, nodes, found = [], [], set()
+    constants: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
-        name, transposed = names.get(_key(numpy_helper.to_array(tensor)), ("", False))
+        array = numpy_helper.to_array(tensor)
+        kernels = array.ndim > 2  # of a convolution: a row each
+        name, transposed = names.get(_key(array.reshape(len(array), -1) if kernels else array), ("", False))
         if not name:
             kept.append(tensor)
             continue
         found.add(name)
-        nodes.append(helper.make_node("Transpose" if transposed else "Identity", [name], [tensor.name]))
+        kind, inputs = "Transpose" if transposed else "Reshape" if kernels else "Identity", [name]
+        if kernels:
+            inputs.append(shape := f"shape.{name}")
+            constants[shape] = np.array(array.shape, np.int64)
+        nodes.append(helper.make_node(kind, inputs, [tensor.name]))
     if missing := sorted(matrices.keys() - found):
         raise RuntimeError(f"the exporter's graph has no initializer that is {missing[0]}")
-    constants: dict[str, np.ndarray] = {}
     decoding = [node for name in sorted(found) for node in _decode(name, matrices[name], constants)]
     nodes = [*decoding, *nodes, *graph.node]
     for field in ("initializer", "node"):

@@ -1,5 +1,6 @@
 """report/index.html: one self-contained page that answers what was learned, what five levels cost, what is exported, and what made it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from pipeline.report.summary import baseline
 FOLDER = Path(__file__).parent
 COMPARED = ("float", "quantized")
 PARITY = ("max_logit_difference", "kl_divergence", "greedy_equal")
-COUNTS = ("problems",)
+COUNTS = ("problems", "samples")
 """What says how much was measured, and is the same for both models."""
 LEVELS = ("-2", "-1", "0", "1", "2")
 
@@ -120,13 +121,28 @@ def _matrix(row: Row) -> dict[str, Any]:
 
 
 def _detail(rows: Sequence[Row]) -> dict[str, Any]:
-    """The evaluation's own table: a chart where it runs along a position, else rows as they are."""
+    """The evaluation's own table: a chart where it runs along a position, a matrix of confusion for classes, else rows as they are."""
     columns = list(rows[0])
     if columns[0] == "position":
         series = [Series(name, _points(rows, name, "position"), name) for name in columns[1:]]
         return {"chart": charts.lines(series, "position in the window", "loss (nats)")}
+    if columns[0] == "actual":
+        return _confusion(rows, COMPARED[-1])
     kept = [name for name in columns if not name.endswith(("_low", "_high"))]
-    return {"columns": kept, "rows": [[_detailed(name, row) for name in kept] for row in rows]}
+    found = [[_detailed(name, row) for name in kept] for row in rows]
+    return {"columns": kept, "rows": found, "title": f"Each kind ({len(found)}), with 95 % intervals"}
+
+
+def _confusion(rows: Sequence[Row], model: str) -> dict[str, Any]:
+    """How many samples of each class (a row) a model takes for each class (a column)."""
+    classes = list(dict.fromkeys(str(row["actual"]) for row in rows))
+    pairs = Counter((str(row["actual"]), str(row[model])) for row in rows)
+    table = [[(actual, None), *((f"{pairs[actual, given] or ''}", None) for given in classes)] for actual in classes]
+    return {
+        "columns": ["actual", *classes],
+        "rows": table,
+        "title": f"Which class is taken for which: rows are actual, columns given at {figures.title(model)}",
+    }
 
 
 def _detailed(name: str, row: Row) -> tuple[str, float | None]:

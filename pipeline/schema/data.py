@@ -158,7 +158,7 @@ class SyntheticAudio(Block):
 
     kind: Literal["synthetic"] = "synthetic"
     speakers: Annotated[int, Field(ge=3)] = 8
-    takes: Positive = 6
+    takes: Positive = 4
 
 
 class FsddAudio(Block):

@@ -24,6 +24,7 @@ NO_ARCHITECTURE = "llama.cpp has no architecture with its tensors"
 NO_TOKENS = "its graph would need inputs that are no tokens"
 RECURRENT = ("gru", "realnet", "neurogen")
 STATE = "state as inputs and outputs, one token a call"
+ROWS = "features in, logits out"
 
 
 def _recurrent(where: str) -> dict[str, str]:
@@ -40,27 +41,35 @@ FORMATS = {
     ),
     "safetensors": Format(
         "float32",
-        {"transformer": "`pipeline.models.load`"} | _recurrent("`pipeline.models.load`"),
+        {"transformer": "`pipeline.models.load`"} | _recurrent("`pipeline.models.load`") | {"pentary": "`pipeline.models.load`"},
         "nothing compares what is read back with what was written yet",
     ),
     "onnx": Format(
-        "float32", {"transformer": "onnxruntime, KV cache as inputs and outputs"} | _recurrent(f"onnxruntime, {STATE}"), NO_TOKENS
+        "float32",
+        {"transformer": "onnxruntime, KV cache as inputs and outputs"}
+        | _recurrent(f"onnxruntime, {STATE}")
+        | {"pentary": f"onnxruntime, {ROWS}"},
+        NO_TOKENS,
     ),
     "onnx_packed": Format(
         "digits in bytes, decoded by the graph",
-        {"transformer": "onnxruntime, KV cache as inputs and outputs"} | _recurrent(f"onnxruntime, {STATE}"),
+        {"transformer": "onnxruntime, KV cache as inputs and outputs"}
+        | _recurrent(f"onnxruntime, {STATE}")
+        | {"pentary": f"onnxruntime, {ROWS}"},
         NO_TOKENS,
     ),
     "torch_export": Format(
         "float32",
         {"transformer": "torch (`torch.export.load`), KV cache as inputs and outputs"}
-        | _recurrent(f"torch (`torch.export.load`), {STATE}"),
+        | _recurrent(f"torch (`torch.export.load`), {STATE}")
+        | {"pentary": f"torch (`torch.export.load`), {ROWS}"},
         NO_TOKENS,
     ),
     "torch_export_packed": Format(
         "packed",
         {"transformer": "torch with our kernels (`torch.export.load` after `import pipeline.ops`)"}
-        | _recurrent(f"torch with our kernels (`torch.export.load` after `import pipeline.ops`), {STATE}"),
+        | _recurrent(f"torch with our kernels (`torch.export.load` after `import pipeline.ops`), {STATE}")
+        | {"pentary": f"torch with our kernels (`torch.export.load` after `import pipeline.ops`), {ROWS}"},
         NO_TOKENS,
     ),
     "gguf": Format("float16", {"transformer": "llama.cpp (architecture `qwen3`), with its tokenizer"}, NO_ARCHITECTURE),
@@ -82,7 +91,8 @@ FORMATS = {
     "json": Format(
         "digits as numbers",
         {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"}
-        | _recurrent("container only: that schema has no time to run it in"),
+        | _recurrent("container only: that schema has no time to run it in")
+        | {"pentary": "container only: that schema has no convolutions and no fusion"},
         "that schema has no names for its layers yet",
     ),
     "processor": Format(

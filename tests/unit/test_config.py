@@ -40,7 +40,7 @@ MISTAKES = {
     "models.calculator.architecture.num_hidden_layers": (0, "= 0: input should be greater than 0"),
     "models.calculator.architecture.dropout": (True, "= True: input should be a valid number"),
     "models.calculator.formats": (["gguuf"], "there is no format 'gguuf': did you mean 'gguf'?"),
-    "models.calculator.dataset": ("playz", "= 'playz' is not under datasets: choose one of ['arithmetic', 'plays']"),
+    "models.calculator.dataset": ("playz", "= 'playz' is not under datasets: choose one of ['arithmetic', 'digits', 'plays']"),
     "models.calculator.family": ("perceptron", "family = 'perceptron': input should be"),
     "datasets.plays.source.kind": ("ftp", "source.kind = 'ftp': choose one of"),
     "datasets.plays.source.sha256": ("abc", "= 'abc': string should match pattern"),

@@ -90,7 +90,7 @@ def voice(chance: np.random.Generator) -> Voice:
     """A speaker by chance."""
     high = chance.random()  # higher voices come from shorter tracts
     pitch = 95 + 130 * high + 10 * chance.standard_normal()
-    return Voice(pitch, 0.92 + 0.22 * high + 0.03 * chance.standard_normal(), chance.uniform(0.8, 1.25), chance.uniform(0.002, 0.02))
+    return Voice(pitch, 0.92 + 0.22 * high + 0.03 * chance.standard_normal(), chance.uniform(0.8, 1.25), chance.uniform(0.02, 0.3))
 
 
 def say(digit: int, voice: Voice, chance: np.random.Generator) -> Signal:

@@ -108,7 +108,9 @@ class MultimodalNetwork(Weights):
         if x_BF.dim() != 2 or x_BF.shape[1] != self.features:
             raise ValueError(f"x must be [B, {self.features}], not {list(x_BF.shape)}")
         *parts, presence_BM = x_BF.split([*self.sizes, len(self.sizes)], 1)
-        encoded = [encoder(part.reshape(len(part), *shape)) for encoder, part, shape in zip(self.encoders, parts, self.shapes, strict=True)]
+        encoded = [
+            encoder(part.reshape(part.shape[0], *shape)) for encoder, part, shape in zip(self.encoders, parts, self.shapes, strict=True)
+        ]
         logits_BC: Tensor = self.head(self.fusion(encoded, presence_BM))
         return logits_BC
 
