@@ -120,10 +120,10 @@ def _reset(conversation: Conversation, _: str) -> str:
 
 
 def _help(_conversation: Conversation, _: str) -> str:
-    lines = [(f"{name} {knob.example}", f"{knob.field.replace('_', '-')} of the drawing: {knob.range}") for name, knob in KNOBS.items()]
+    lines = [(f"{name} {knob.example}", f"{knob.field.replace('_', '-')}: {knob.range}") for name, knob in KNOBS.items()]
     lines += [(f"{name} {action.example}".strip(), action.help) for name, action in ACTIONS.items()]
     lines += [("Enter alone", "go on"), ("Alt-Enter", "a line end within what you type"), ("Ctrl-C", "stop the answer; twice: leave")]
-    return "\n".join(f"{left:<24}{right}" for left, right in lines)
+    return "\n".join(f"{left:<26}{right}" for left, right in lines)
 
 
 def _quit(_conversation: Conversation, _: str) -> str:
