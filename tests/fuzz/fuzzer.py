@@ -88,6 +88,7 @@ class Fuzzer:
 
     def until(self, seconds: float, first: int) -> Iterator[Finding]:
         """Cases from `first` on, all loaders in turn, until the time is over."""
+        self.process = self.process or self._start()
         end, case = time.monotonic() + seconds, first
         while time.monotonic() < end:
             yield from filter(None, (self.run(loader, case) for loader in self.loaders))
