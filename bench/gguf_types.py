@@ -1,4 +1,6 @@
-"""What llama.cpp's types cost on the test split: `python -m bench.gguf_types [MODEL ...]`, once the models have been quantized.
+"""What llama.cpp's types cost on a sample of the test split: `python -m bench.gguf_types [MODEL ...]`, once the models have been quantized.
+
+The sample is `WINDOWS` windows of text, or `PROBLEMS` problems, evenly spread over the split; all contenders are judged by the same.
 
 Each of `gguf`'s own quantizers on the trained float model and on the quantized one, beside the quantized one whose digits are put into the
 blocks as they are. Matrices whose columns a type's blocks do not divide stay float32: the count says how many do not.
@@ -15,6 +17,7 @@ from pipeline import config, evaluation, models, paths
 from pipeline.conversion import gguf_packed, weights
 from pipeline.models.base import Model
 
+WINDOWS, PROBLEMS = 64, 500
 KINDS = (Kind.F16, Kind.Q8_0, Kind.Q5_1, Kind.Q5_0, Kind.Q4_1, Kind.Q4_0, Kind.TQ2_0)
 
 
@@ -36,7 +39,8 @@ def main(name: str) -> None:
     torch.set_num_threads(1)
     block = config.load().models[name]
     trained, five = models.load(paths.model(name)), weights.dense(paths.quantized(name))
-    judge = evaluation.judge(trained.config, paths.ready(block.dataset), block.evaluation, seed=0)
+    sample = block.evaluation.model_copy(update={"windows": WINDOWS, "problems": PROBLEMS})
+    judge = evaluation.judge(trained.config, paths.ready(block.dataset), sample, seed=0)
 
     def row(what: str, model: Model, bits: float, held: int) -> None:
         figures = {
@@ -53,14 +57,14 @@ def main(name: str) -> None:
     count = sum(matrix.digits_RK.numel() for matrix in matrices.values())
     bits = 8 * sum(found.array.nbytes for found in packed.values()) / count
     dense = {key: torch.from_numpy(np.array(gguf.quants.dequantize(*found), np.float32)) for key, found in packed.items()}
-    exact = weights.module(five.config, five.state_dict() | dense)
+    exact = weights.module(five.config, five.state_dict() | dense, paths.quantized(name))
     kinds = sorted({found.kind.name for found in packed.values()})
     row(f"quantized, digits in {' '.join(kinds)}", exact, bits, len(packed))
     for kind in KINDS:
         for what, model in (("trained", trained), ("quantized", five)):
             state, bits, held = rounded(model, kind)
             if held:
-                row(f"{what}, rounded to {kind.name}", weights.module(model.config, state), bits, held)
+                row(f"{what}, rounded to {kind.name}", weights.module(model.config, state, paths.quantized(name)), bits, held)
 
 
 if __name__ == "__main__":
