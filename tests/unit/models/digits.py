@@ -19,7 +19,7 @@ FEATURES = {
     "text": {"name": "text", "shape": [5], "mean": 0.0, "deviation": 1.0},
     "audio": {"name": "audio", "shape": [12, 6], "mean": 110.0, "deviation": 45.0},
 }
-TOPS = {"image": 16, "text": VOCABULARY, "audio": 210}
+TOPS = {"image": 16, "text": 250, "audio": 210}
 
 
 def architecture(**sizes: Any) -> Pentary:
