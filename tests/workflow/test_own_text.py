@@ -45,4 +45,4 @@ def test_a_gigabyte_is_made_ready_in_bounded_memory(workspace: Workspace) -> Non
         said = workspace.run("python", "-c", PEAK, stage, "big")
         assert int(said.split()[-1]) < 800_000_000, said
     totals = json.loads(workspace.read("data/ready/big/dataset.json"))["splits"]
-    assert totals["train"]["characters"] > 0.99 * 10**9 and totals["test"]["characters"] <= 500_001
+    assert totals["train"]["characters"] > 0.99 * 10**9 and totals["test"]["characters"] < 501_000  # the share is rounded
