@@ -1,8 +1,8 @@
 """RealNet's library against the loop that one writes in torch: `python -m bench.realnet [--json FILE]`.
 
-Forward and backward through the public API, batch 32, a pulse as input, loss on the output after the last step; and whole updates of the
-3-neuron XOR network (batch 16, 5 steps, noise, AdamW), as `RealNetTrainer` does them and as a loop over torch's operations does. Wall
-time, so let the machine be quiet; calls take turns, and the median over the rounds counts.
+Forward and backward through the public API, batch 32, a pulse as input, loss on the output after the last step; and whole updates (noise,
+loss, gradient, clipping, AdamW) by `RealNetTrainer`, also of the 3-neuron XOR network, against the same by torch's operations. Wall time on
+two threads, processor time on one; calls take turns in each round, and the median of the rounds' ratios counts.
 """
 
 import argparse
@@ -53,53 +53,48 @@ def passes(neurons: int, steps: int, dropout: float) -> dict[str, Callable[[], o
     model = RealNet(neurons, range(neurons // 2), range(neurons // 2, neurons), dropout_rate=dropout)
     loop, x = StepLoop(model), torch.randn(BATCH, neurons // 2)
 
-    def library() -> None:
-        states, _ = model(x, steps, collect=steps)
-        model.zero_grad()
-        model.output(states)[:, -1].square().mean().backward()
+    def output() -> Tensor:
+        return model.output(model(x, steps, collect=steps)[0])[:, -1]
 
-    def written() -> None:
-        loop.zero_grad()
-        loop(x, steps).square().mean().backward()
-
-    return {LIBRARY: library, LOOP: written}
+    return {
+        LIBRARY: lambda: torch.autograd.grad(output().square().mean(), list(model.parameters())),
+        LOOP: lambda: torch.autograd.grad(loop(x, steps).square().mean(), list(loop.parameters())),
+    }
 
 
-def updates() -> dict[str, Callable[[], object]]:
-    """An update of the XOR network of each."""
-    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(4, 1)
-    y = (x[:, :1] != x[:, 1:]).float()
-    model = RealNet(3, [0, 1], [2])
+def updates(model: RealNet, rows: int, steps: int) -> dict[str, Callable[[], object]]:
+    """A whole update of each: noise, forward, loss, backward, clipped gradient, AdamW."""
+    x, y = torch.randn(rows, len(model.input_ids)), torch.randn(rows, len(model.output_ids))
     trainer, loop = RealNetTrainer(model), StepLoop(model)
-    optimizer = torch.optim.AdamW(loop.parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(loop.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
 
     def written() -> None:
         optimizer.zero_grad()
         with torch.no_grad():
             for parameter in loop.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=1e-6)
-        F.mse_loss(loop(x, 5), y).backward()
+        F.mse_loss(loop(x, steps), y).backward()
         nn.utils.clip_grad_norm_(loop.parameters(), 1.0)
         optimizer.step()
 
-    return {LIBRARY: lambda: trainer.train_batch(x, y, 5, as_tensor=True), LOOP: written}
+    return {LIBRARY: lambda: trainer.train_batch(x, y, steps, as_tensor=True), LOOP: written}
 
 
-def measure(calls: dict[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, list[float]]:
+def measure(calls: dict[str, Callable[[], object]], rounds: int, seconds: float, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Milliseconds of one call of each in each round, in turns; two rounds before do not count."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    repeats = {name: max(1, round(seconds / max(_once(call, 3), 1e-6))) for name, call in calls.items()}
+    repeats = {name: max(1, round(seconds / max(_once(call, 3, clock), 1e-6))) for name, call in calls.items()}
     for _ in range(rounds + 2):
         for name, call in calls.items():
-            times[name].append(1e3 * _once(call, repeats[name]))
+            times[name].append(1e3 * _once(call, repeats[name], clock))
     return {name: each[2:] for name, each in times.items()}
 
 
-def _once(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def _once(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -110,8 +105,13 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         for dropout in (0.0, 0.1)
     }
     found = []
-    for name, calls in {**cases, "XOR, an update": updates()}.items():
-        times = measure(calls, options.rounds, options.seconds)
+    for neurons in (128, 512):
+        model = RealNet(neurons, range(neurons // 2), range(neurons // 2, neurons))
+        cases[f"update, {neurons} neurons, 16 steps"] = updates(model, BATCH, 16)
+    cases["update, XOR (3 neurons, 16 rows, 5 steps)"] = updates(RealNet(3, [0, 1], [2]), 16, 5)
+    clock = time.perf_counter if options.threads > 1 else time.thread_time
+    for name, calls in cases.items():
+        times = measure(calls, options.rounds, options.seconds, clock)
         ratios = [slow / fast for fast, slow in zip(times[LIBRARY], times[LOOP], strict=True)]
         medians = {f"{side} ms": statistics.median(times[side]) for side in (LIBRARY, LOOP)}
         found.append({"case": name, **medians, "faster by": statistics.median(ratios), "least": min(ratios), "most": max(ratios)})
@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found = rows(options)
-    table = Table(title=f"RealNet, batch {BATCH}, forward + backward, {options.threads} threads")
+    table = Table(title=f"RealNet, forward + backward, batch {BATCH}, {options.threads} threads")
     for column in found[0]:
         table.add_column(column, justify="left" if column == "case" else "right")
     for row in found:
