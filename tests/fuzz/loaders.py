@@ -18,6 +18,7 @@ MODULE = "tests.fuzz.loaders"
 
 LOADERS = {
     "float_model": Loader(seeds.float_model, seeds.read_float_model, seeds.predict),
+    "gru_model": Loader(seeds.gru_model, seeds.read_float_model, seeds.predict),
     "quantized_model": Loader(seeds.quantized_model, seeds.read_quantized_model, seeds.predict),
     "shard": Loader(seeds.shard, seeds.read_shard),
     "checkpoint": Loader(seeds.checkpoint, seeds.read_checkpoint),

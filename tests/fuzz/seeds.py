@@ -25,7 +25,7 @@ from pipeline.quantization import storage
 from pipeline.tracking import events as event_log
 from pipeline.training import state
 from pipeline.training.checkpoints import Store
-from tests.unit.models import tiny
+from tests.unit.models import recurrent, tiny
 
 TEXT = "Der Weg, den der Mann geht: weit, weiter, am weitesten!\n" * 9
 CODEC = Codec(operators=("+", "-"), operands=2, minimum=0, maximum=9, answer_minimum=-9, answer_maximum=18)
@@ -41,6 +41,11 @@ def float_model(folder: Path) -> None:
 def _tokenizer(folder: Path) -> None:
     made = tokenizers.characters("abcdefghijklmnop"[: tiny.VOCABULARY - 1])
     made.save(folder / "tokenizer.json", folder / "tokenizer_config.json")
+
+
+def gru_model(folder: Path) -> None:
+    module = recurrent.model("gru")
+    models.save(module.state_dict(), module.config, folder / "model.safetensors", folder / "config.json")
 
 
 def read_float_model(folder: Path) -> Any:

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import sys
@@ -59,13 +60,13 @@ def attempt(loader: Loader, folder: Path) -> str:
     except loader.refusals as error:
         return judged(str(error), folder)
     except BaseException:
-        return f"load: {traceback.format_exc()}"
+        return f"load: {traceback.format_exc(limit=-8)}"
     try:
         loader.use(loaded)
     except loader.refusals as error:
         return f"refused: {error}"
     except BaseException:
-        return f"use: {traceback.format_exc()}"
+        return f"use: {traceback.format_exc(limit=-8)}"
     return "read"
 
 
@@ -75,7 +76,7 @@ def judged(sentence: str, folder: Path) -> str:
         return f"names no file: {sentence}"
     if "\n" in sentence or len(sentence) > LONGEST + 20:
         return f"is no sentence: {sentence!r}"
-    if "memory" in sentence or "alloc" in sentence:
+    if re.search(r"MemoryError|an't allocate|nable to allocate|ut of memory", sentence):
         return f"took memory: {sentence}"
     return f"refused: {sentence}"
 
