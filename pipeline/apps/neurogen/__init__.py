@@ -1,0 +1,1 @@
+"""NeuroGen as a library (`model`, which the package `libneurogen` shows) and its lesion report (`report`)."""
