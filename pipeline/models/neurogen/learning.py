@@ -25,7 +25,7 @@ RULES = ("bptt", "eprop", "three_factor")
 
 DIRECT = tuple(c for c in CONNECTIONS if c.target != "hippocampus" and c.source != "basal_ganglia")
 """Connections that are currents of their target; the others address the memory, or gate."""
-PLASTICITY = 0.003
+PLASTICITY = 1e-4
 """How much a weight changes by a token's reward and eligibility, in the streams' mean."""
 TRACE, AVERAGE = 0.7, 0.95
 """Decay over a token of the three-factor rule's eligibility, and of the mean rates that it compares with."""
