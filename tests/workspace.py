@@ -30,7 +30,7 @@ class Workspace:
 
     def run(self, *command: str, code: int | None = 0, **extra: str) -> str:
         env = {**self.environment, **extra}
-        done = subprocess.run(command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+        done = subprocess.run(command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800)
         if code is not None and done.returncode != code:
             raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}, not {code}\n{done.stdout}")
         return done.stdout
