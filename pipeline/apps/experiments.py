@@ -47,3 +47,15 @@ def realnet(
         say(f"stopped: finished trainings are kept in {folder}; the same command goes on")
         raise typer.Exit(130) from None
     experiments.show(lines)
+
+
+@app.command(epilog="Example: python -m pipeline experiments neurogen --model quantized/neurogen")
+def neurogen(
+    model: Annotated[str | None, typer.Option(help="A model directory, or a model of params.yaml.", show_default="models/neurogen")] = None,
+    folder: Annotated[Path, typer.Option(help="Tables and pictures.")] = Path("experiments/neurogen"),
+    tokens: Annotated[int, typer.Option(min=1, help="Of the test split.")] = 16384,
+) -> None:
+    """What silencing each module and connection of a trained brain costs, its firing rates, its spikes, and what flows in it."""
+    from pipeline.apps.neurogen import report
+
+    report.run(model, folder, tokens)
