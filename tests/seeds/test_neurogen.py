@@ -36,6 +36,7 @@ def test_the_example(tmp_path, monkeypatch):
     model.save_checkpoint("checkpoint.bin")
     sizes = sum(parameter.nbytes for parameter in model.brain.parameters())
     assert 3 * sizes < Path("checkpoint.bin").stat().st_size < 3.01 * sizes, "weights and two moments of each"
+    Path("checkpoint.bin").unlink()  # half a gigabyte
 
 
 def test_a_new_model_is_uniform():

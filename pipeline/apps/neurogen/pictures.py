@@ -16,6 +16,8 @@ from pipeline.models.neurogen.brain import BAND, MOST
 
 DRAWN = 6
 """Tokens of the raster."""
+WORTH = 0.01
+"""Nats a token."""
 
 
 @contextmanager
@@ -28,7 +30,10 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def lesions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """What each lesion adds to the loss, with its standard error, on a logarithmic axis; what adds nothing or less has no bar."""
+    """What each lesion adds to the loss, with its standard error, on a logarithmic axis; what adds nothing or less has no bar.
+
+    The dotted line is what every connection should be worth.
+    """
     with _figure(path, 8, 5) as figure:
         axes = figure.add_subplot(xlabel="added to the loss (nats a token)", xscale="log")
         places = np.arange(len(rows))[::-1]
@@ -37,10 +42,10 @@ def lesions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             errors = [row[f"{way}: error"] for row in rows]
             axes.barh(places + shift, values, 0.38, xerr=errors, label=way, error_kw={"elinewidth": 0.8})
         axes.set_yticks(places, [row["part"].replace("_", " ") for row in rows])
-        axes.axvline(0.01, color="black", linewidth=0.8, linestyle=":")
+        axes.axvline(WORTH, color="black", linewidth=0.8, linestyle=":")
         axes.set_xlim(left=1e-3)
         axes.grid(alpha=0.25, axis="x")
-        axes.legend(frameon=False, loc="lower right")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
 def rates(found: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -63,7 +68,7 @@ def raster(activity: Activity, letters: Sequence[str], path: Path) -> None:
     with _figure(path, 10, 6) as figure:
         axes = figure.add_subplot(xlabel="internal steps; a line where the next token comes")
         spikes = torch.cat(list(activity.spikes.values()))[:, last - count :].flatten(1)
-        axes.imshow(spikes.numpy(), aspect="auto", cmap="Greys", interpolation="nearest", extent=(0, count * length, len(spikes), 0))
+        axes.imshow(spikes.numpy(), aspect="auto", cmap="Greys", interpolation="none", extent=(0, count * length, len(spikes), 0))
         for token in range(count):
             start = token * length
             axes.axvline(start, color="black", linewidth=0.8)
@@ -87,7 +92,7 @@ def flow(activity: Activity, letters: Sequence[str], path: Path) -> None:
     means = carried.mean(1)
     with _figure(path, 11, 4.2) as figure:
         axes = figure.add_subplot(xlabel="tokens", title="module-to-module flow: current (root mean square), relative to each row's mean")
-        picture = axes.imshow(carried / np.maximum(means, 1e-9)[:, None], aspect="auto", cmap="viridis", interpolation="nearest")
+        picture = axes.imshow(carried / np.maximum(means, 1e-9)[:, None], aspect="auto", cmap="viridis", interpolation="none")
         names = [f"{phase_of[c.target]}: {c.source.replace('_', ' ')} to {c.target.replace('_', ' ')}" for c in connections]
         axes.set_yticks(range(len(names)), [f"{name} ({mean:.2f})" for name, mean in zip(names, means.tolist(), strict=True)])
         axes.set_xticks(range(len(letters)), [letter if letter.isprintable() else repr(letter)[1:-1] for letter in letters])

@@ -126,11 +126,11 @@ def standard_error(added_BT: npt.NDArray[np.float64]) -> float:
 
 def show(title: str, rows: list[dict[str, Any]], nats: npt.NDArray[np.float64]) -> None:
     """The table on the terminal."""
-    said = f"{title}\nintact: {nats.mean():.4f} nats a token over {nats.size:,} tokens; a lesion adds, ± its standard error:"
+    said = f"{title}\nintact: {nats.mean():.4f} nats a token over {nats.size:,} tokens; what lesions add, ± a standard error:"
     table = Table(title=said, title_justify="left", box=SIMPLE_HEAD)
-    for column in ("", "part", "silenced", "held at its mean"):
-        table.add_column(column, justify="right" if column in rows[0] else "left", no_wrap=True)
+    for column in ("part", "silenced", "held at its mean"):
+        table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
     for row in rows:
         added = (f"{row[way]:+.4f} ± {row[f'{way}: error']:.4f}" for way in ("silenced", "held at its mean"))
-        table.add_row(row["kind"], row["part"].replace("_", " "), *added)
+        table.add_row(row["part"].replace("_", " "), *added, end_section=row["part"] == anatomy.MODULES[-1])
     Console(highlight=False).print(table)
