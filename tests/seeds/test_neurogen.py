@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import libneurogen
+from pipeline.apps.neurogen import checkpoint
 
 SMALL = {"wernicke": 64, "hippocampus": 32, "prefrontal": 64, "basal_ganglia": 32, "broca": 64, "key_size": 16}
 VOCABULARY = 12
@@ -192,6 +193,34 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     with pytest.raises(RuntimeError, match="missing"):
         model.load_checkpoint(tmp_path / "none")
     assert steps(model, 2) == steps(twin, 2), "what was refused changed nothing"
+
+
+def forged(groups: dict, record: dict) -> list[tuple[dict, dict, str]]:
+    """Checkpoints whose checksums are right, and contents wrong; and what is said of each."""
+    short = {**groups["state"], "key": groups["state"]["key"][:, 1:]}
+    half = {name: tensor for name, tensor in groups["optimizer"].items() if name != "0/exp_avg"}
+    silent = {name: tensor for name, tensor in groups["weights"].items() if name != "lm_head.bias"}
+    return [
+        ({**groups, "state": short}, record, "key is float32 of shape"),
+        ({**groups, "state": {"extra": short["key"]}}, record, "adaptation is absent|extra is"),
+        ({**groups, "optimizer": half}, record, "0/exp_avg is absent"),
+        ({**groups, "optimizer": {"999/step": groups["optimizer"]["0/step"]}}, record, "999/step is float32"),
+        ({**groups, "weights": silent}, record, "asks for lm_head.bias to be"),
+        (groups, {**record, "counts": {"seed": 1}}, "has the counts"),
+        (groups, {"config": record["config"], "rates": {}}, "has no counts"),
+    ]
+
+
+def test_a_forged_checkpoint_is_refused(tmp_path):
+    model, twin, path = small(), small(), tmp_path / "brain"
+    steps(model, 2)
+    steps(twin, 2)
+    model.save_checkpoint(path)
+    for groups, record, sentence in forged(*checkpoint.read(path)):
+        checkpoint.write(path, groups, record)
+        with pytest.raises(RuntimeError, match=sentence):
+            model.load_checkpoint(path)
+    assert steps(model, 2) == steps(twin, 2)
 
 
 def test_a_checkpoint_of_another_brain_is_refused(tmp_path):

@@ -5,7 +5,7 @@ checksum in the header is of all tensors, so of the record too, and in that is t
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,29 @@ def of_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{index}/{key}": tensor for index, held in state.items() for key, tensor in held.items()}
 
 
-def into_optimizer(optimizer: torch.optim.Optimizer, held: dict[str, Tensor]) -> None:
-    """Give back what `of_optimizer` took."""
-    indices: Iterable[str] = {name.partition("/")[0] for name in held}
-    state = {int(i): {name.partition("/")[2]: t for name, t in held.items() if name.partition("/")[0] == i} for i in indices}
+def into_optimizer(path: str | Path, optimizer: torch.optim.Optimizer, held: dict[str, Tensor]) -> None:
+    """Give back what `of_optimizer` took; `RuntimeError` where it is not of these weights."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    indices = {int(name.partition("/")[0]) for name in held if name.partition("/")[0].isdecimal()}
+    wanted = {
+        f"{index}/{key}": torch.zeros(()) if key == "step" else weights[index].detach()
+        for index in indices & set(range(len(weights)))
+        for key in ("step", "exp_avg", "exp_avg_sq")
+    }
+    require_alike(path, held, wanted)
+    state = {i: {key: held[f"{i}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")} for i in sorted(indices)}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def entry(path: str | Path, record: dict[str, Any], key: str, kind: type) -> Any:
+    """An entry of the record; `RuntimeError` where it is not there."""
+    if not isinstance(record.get(key), kind):
+        raise RuntimeError(f"{path}: its record has no {key}: {AGAIN}")
+    return record[key]
+
+
+def require_alike(path: str | Path, held: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise `RuntimeError` where tensors differ from those wanted in name, type or shape."""
+    for name in sorted(held.keys() | wanted.keys()):
+        if (found := models.kind(held, name)) != (needed := models.kind(wanted, name)):
+            raise RuntimeError(f"{path}: {name} is {found}, but must be {needed}: {AGAIN}")

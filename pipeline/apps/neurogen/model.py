@@ -4,6 +4,7 @@ Shapes: B streams, T tokens, V vocabulary, D components of an embedding. Whateve
 several streams; what it gives back has the batch's axis where it was given one.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ class NeuroGenModel:
             "optimizer": checkpoint.of_optimizer(self.optimizer),
             "state": {} if self.state is None else self.state._asdict(),
         }
-        checkpoint.write(Path(path), groups, {**self.record, "config": self.brain.config, "rates": self.rates})
+        checkpoint.write(Path(path), groups, {"config": self.brain.config, "counts": self.record, "rates": self.rates})
 
     def load_checkpoint(self, path: str | Path) -> None:
         """Go on exactly where `save_checkpoint` was called; this model stays as it is where the file is refused.
@@ -166,14 +167,21 @@ class NeuroGenModel:
         Raises `RuntimeError` for a file that is missing or damaged, `ValueError` for a brain of another configuration.
         """
         groups, record = checkpoint.read(Path(path))
-        config, rates = record.pop("config"), record.pop("rates")
         for key, value in self.brain.config.items():
-            if config.get(key) != value:
-                raise ValueError(f"{path} is of another brain: its {key} is {config.get(key)}, that of this one {value}")
-        self._take(checkpoint.brain(Path(path), self.brain.config, groups["weights"]), record)
-        self.rates = rates
-        checkpoint.into_optimizer(self.optimizer, groups["optimizer"])
-        self.state = State(**{name: part.to(self.device) for name, part in groups["state"].items()}) if groups["state"] else None
+            if (found := checkpoint.entry(path, record, "config", dict).get(key)) != value:
+                raise ValueError(f"{path} is of another brain: its {key} is {found}, that of this one {value}")
+        if (counts := checkpoint.entry(path, record, "counts", dict)).keys() != self.record.keys():
+            raise RuntimeError(f"{path}: its record has the counts {sorted(counts)}, not {sorted(self.record)}: {checkpoint.AGAIN}")
+        loaded = copy.copy(self)
+        loaded._take(checkpoint.brain(Path(path), self.brain.config, groups["weights"]), counts)
+        loaded.rates = checkpoint.entry(path, record, "rates", dict)
+        checkpoint.into_optimizer(path, loaded.optimizer, groups["optimizer"])
+        if groups["state"]:
+            streams = len(groups["state"].get("voltage", ()))
+            wanted = loaded.brain.initial_state(streams)._asdict()
+            checkpoint.require_alike(path, groups["state"], wanted)
+            loaded.state = State(**{name: part.to(self.device) for name, part in groups["state"].items()})
+        vars(self).update(vars(loaded))
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts, losses, neuromodulators (means over the streams), and what the modules did in the last call, as numbers for JSON."""
