@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 RATE = "models.calculator.training.learning_rate"
 STAGES = ("train", "quantize", "convert", "evaluate")
+MODELS = ("shakespeare", "calculator", "realnet", "neurogen", "pentary")
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +59,14 @@ def test_an_experiment_trains_that_model_alone_and_compares(dvc_run: Workspace, 
 
 def test_metrics_and_plots_are_shown(dvc_run: Workspace, tmp_path: Path):
     shown = json.loads(dvc_run.run("dvc", "metrics", "show", "--json"))[""]["data"]
-    assert set(shown) == {f"metrics/{model}/{stage}.json" for model in ("shakespeare", "calculator") for stage in STAGES}
+    assert set(shown) == {f"metrics/{model}/{stage}.json" for model in MODELS for stage in STAGES}
     evaluated = shown["metrics/shakespeare/evaluate.json"]["data"]
     assert evaluated["float"]["bits_per_byte"] > 0 and evaluated["quantized"]["bits_per_weight"] < 8
     workspace = dvc_run.copy(tmp_path / "quintet")
     workspace.run("dvc", "plots", "show")
     page = workspace.read("dvc_plots/index.html").decode()
     assert all(
-        f"plots/{model}/{stage}.csv" in page for model in ("shakespeare", "calculator") for stage in ("train", "quantize", "evaluate")
+        f"plots/{model}/{stage}.csv" in page for model in MODELS for stage in ("train", "quantize", "evaluate")
     )
 
 
