@@ -1,0 +1,31 @@
+"""Programs of Debian that some tests start for real: a cluster, a database, a browser."""
+
+import os
+import shutil
+import subprocess
+from typing import NoReturn
+
+import pytest
+
+REQUIRED = "QUINTET_SERVICES"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test, with the reason; where the environment has QUINTET_SERVICES=required, fail it."""
+    if os.environ.get(REQUIRED) == "required":
+        pytest.fail(reason)
+    pytest.skip(f"{reason} ({REQUIRED}=required makes this a failure)")
+
+
+def debian(*packages: str, commands: tuple[str, ...]) -> None:
+    """Install Debian's packages where one of their commands is missing."""
+    missing = [command for command in commands if not shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        unavailable(f"{', '.join(missing)} not found, and only root can install {' '.join(packages)} with apt-get")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (("update",), ("install", "--yes", "--no-install-recommends", *packages)):
+        done = subprocess.run(["apt-get", "--quiet", *step], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            unavailable(f"apt-get {step[0]} failed: {done.stdout[-500:]}")
