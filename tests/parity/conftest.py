@@ -1,5 +1,6 @@
 import pytest
 
+from pipeline import quantization
 from tests.parity import small_project
 
 
@@ -11,3 +12,9 @@ def project(tmp_path_factory):
         small_project.stage(folder, "convert", name)
         small_project.stage(folder, "evaluate", name)
     return folder
+
+
+@pytest.fixture
+def model(project, name):
+    """The quantized model of that `name`, a fixture of the test's own file."""
+    return quantization.load(project / "quantized" / name)

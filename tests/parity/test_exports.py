@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline import io, models, quantization
+from pipeline import io, models
 from pipeline.conversion import onnx as onnx_format
 from pipeline.conversion import onnx_graph, parity, weights
 from pipeline.data import tokenizers
@@ -23,11 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parity")]
 @pytest.fixture(params=small_project.MODELS)
 def name(request):
     return request.param
-
-
-@pytest.fixture
-def model(project, name):
-    return quantization.load(project / "quantized" / name)
 
 
 @pytest.fixture

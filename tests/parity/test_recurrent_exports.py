@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from pipeline import conversion, io, models, quantization
+from pipeline import conversion, io, models
 from pipeline.conversion import weights
 from pipeline.errors import UserError
 from tests.parity import small_project
@@ -23,11 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parity")]
 @pytest.fixture(params=small_project.RECURRENT)
 def name(request):
     return request.param
-
-
-@pytest.fixture
-def model(project, name):
-    return quantization.load(project / "quantized" / name)
 
 
 @pytest.fixture
