@@ -7,11 +7,7 @@
 #include "quintet/recall.hpp"
 
 #if defined(__x86_64__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns of its own header's undefined vectors
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
+#include "intrinsics.hpp"
 
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx2,fma")
 #define QUINTET_LEVEL 512
