@@ -1,6 +1,7 @@
 """Events -> what MLflow is told. Pure functions, so that a replay says the same as the first time."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,6 +13,12 @@ DEPTH = 2
 
 LONGEST = 500
 """Characters of a parameter's value that are kept, as of a long prompt."""
+
+SWEPT = re.compile(r"(.+)-\d+")
+"""Name of an experiment that belongs to a sweep, as `dvc exp run --queue --name widths -S key=a,b` gives it: widths-1, widths-2."""
+
+STAGES = ("train", "quantize", "convert", "evaluate")
+"""Those whose logs belong to a point of a sweep."""
 
 COMPARED = ("float", "quantized")
 
@@ -56,20 +63,50 @@ class Head(NamedTuple):
     model: str
     training_key: str
     began: int
+    experiment: str = ""
+    """The point of a sweep that the log belongs to: `widths-1`."""
 
     @property
     def run_name(self) -> str:
-        return f"{self.model}-{self.training_key[:6]}"
+        return f"{self.experiment} {self.model}" if self.experiment else f"{self.model}-{self.training_key[:6]}"
+
+    @property
+    def sweep(self) -> str:
+        """Name of the sweep, or nothing."""
+        return sweep_of(self.experiment)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Which run this is, and which it lies below."""
+        below = {"sweep": self.sweep, "experiment": self.experiment, "parent_key": parent_key(self.sweep)} if self.sweep else {}
+        return {"training_key": self.training_key, "model": self.model, **below}
+
+
+def sweep_of(experiment: str) -> str:
+    """`widths` for the experiment `widths-12`, nothing for one that has no number."""
+    found = SWEPT.fullmatch(experiment)
+    return found[1] if found else ""
+
+
+def parent_key(sweep: str) -> str:
+    """Training key of the run above the points of a sweep."""
+    return f"sweep {sweep}"
 
 
 def head(events: Iterable[Mapping[str, Any]]) -> Head | None:
-    """Stage, model and key of a log, or None while it has not said to which run it belongs."""
+    """Stage, model and key of a log, or None while it has not said to which run it belongs.
+
+    Each point of a sweep is a run of its own, also where two of them have a training in common: its key ends with the point's name.
+    """
     begin: Mapping[str, Any] = {}
     for event in events:
         if event["event"] == "begin":
             begin = event
         elif event["event"] == "run":
-            return Head(begin["stage"], begin["target"], event["training_key"], milliseconds(begin))
+            experiment, key = begin.get("experiment") or "", event["training_key"]
+            if begin["stage"] not in STAGES or not sweep_of(experiment):
+                return Head(begin["stage"], begin["target"], key, milliseconds(begin))
+            return Head(begin["stage"], begin["target"], f"{key}@{experiment}", milliseconds(begin), experiment)
     return None
 
 
@@ -82,7 +119,7 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
                 batch.parameters |= parameters(event["parameters"], about.model)
                 batch.tags |= _origin(event)
             case "run":
-                batch.tags |= {"training_key": about.training_key, "model": about.model}
+                batch.tags |= about.tags
             case "metrics":
                 batch.points += [Point(name, event["step"], value, milliseconds(event)) for name, value in event["values"].items()]
             case "results":

@@ -18,7 +18,10 @@ OUTPUTS_IN_GIT = ("dvc.lock", "metrics", "plots", "report")
 
 
 def describe() -> dict[str, Any]:
-    """The `begin` event's facts: command, process, host, commit, versions, runner and its names for this run."""
+    """The `begin` event's facts: command, process, host, commit, versions, runner and its names for this run.
+
+    `experiment` is DVC's name for it, or what QUINTET_EXPERIMENT says where another program runs experiments.
+    """
     runner = runner_process()
     return {
         "command": shlex.join(["python", "-m", "pipeline", *sys.argv[1:]]),
@@ -32,6 +35,7 @@ def describe() -> dict[str, Any]:
         "git": _git(),
         "runner": _runner_name(runner) if runner else "shell",
         "dvc": {name: os.environ[variable] for name, variable in _DVC.items() if variable in os.environ},
+        "experiment": os.environ.get("QUINTET_EXPERIMENT") or os.environ.get("DVC_EXP_NAME"),
     }
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipeline import paths
 from pipeline.tracking import location, view
-from pipeline.tracking.batch import Batch, Head, Point
+from pipeline.tracking.batch import Batch, Head, Point, parent_key
 
 CHUNK = 90
 """Entries a request: MLflow takes at most 100 parameters or tags, and 1000 in all."""
@@ -35,6 +36,15 @@ class Store:
         found = self.client.get_experiment_by_name(location.EXPERIMENT)
         if found:
             return str(found.experiment_id)
+        try:
+            return self._new_experiment()
+        except MlflowException as error:  # of a server, another machine may have made it meanwhile
+            found = self.client.get_experiment_by_name(location.EXPERIMENT)
+            if found is None:
+                raise error
+            return str(found.experiment_id)
+
+    def _new_experiment(self) -> str:
         tags = dict([view.tag(), ("mlflow.experimentKind", "custom_model_development")])  # not language-model traces, the UI's other half
         return str(self.client.create_experiment(location.EXPERIMENT, artifact_location=location.artifacts(), tags=tags))
 
@@ -50,6 +60,8 @@ class Store:
     def open(self, about: Head) -> Run:
         """The run that a log belongs to, made if it is not there. Only its training says when it ends."""
         with self.lock:
+            if about.sweep:
+                self.sweep(about.sweep, about.began)
             found = self.find(about.training_key)
             if found:
                 return found
@@ -58,6 +70,16 @@ class Store:
         if about.stage != "train":
             self.client.set_terminated(run.info.run_id, "FINISHED", about.began)
         return run
+
+    def sweep(self, name: str, began: int) -> Run:
+        """The run above the points of a sweep, made if it is not there. To be called by one process at a time."""
+        key = parent_key(name)
+        if not self.find(key):
+            run = self.client.create_run(self.experiment, start_time=began, tags={"training_key": key, "sweep": name}, run_name=name)
+            self.client.set_terminated(run.info.run_id, "FINISHED", began)
+        found = self.find(key)
+        assert found
+        return found
 
     def history(self, run: Run) -> dict[tuple[str, int], tuple[int, float]]:
         """The newest time and value of every point of a run's curves, by name and step."""

@@ -34,6 +34,13 @@ def test_head_waits_for_the_run():
     assert ABOUT.run_name == "shakespeare-abcdef"
 
 
+def test_a_point_of_a_sweep_is_a_run_of_its_own():
+    head = batch.head([{**BEGIN, "experiment": "widths-12"}, RUN])
+    assert head and (head.training_key, head.sweep, head.run_name) == ("abcdef123456@widths-12", "widths", "widths-12 shakespeare")
+    assert batch.translate(head, [RUN]).tags["parent_key"] == batch.parent_key("widths")
+    assert batch.head([{**BEGIN, "experiment": "bold-mule"}, RUN]) == ABOUT
+
+
 def test_parameters_are_flat_and_without_the_model():
     found = batch.translate(ABOUT, [BEGIN]).parameters
     assert found == {

@@ -173,3 +173,20 @@ def test_a_run_with_a_parent_key_lies_below_it(project):
     above, below = runs()
     assert (above.info.run_name, below.info.run_name) == ("all", "one of them")
     assert below.data.tags["mlflow.parentRunId"] == above.info.run_id and "mlflow.parentRunId" not in above.data.tags
+
+
+def test_points_of_a_sweep_lie_below_one_run(project, monkeypatch):
+    """Each is a row of its own, also where two have a training in common, which only the first of them did."""
+    monkeypatch.setenv("DVC_EXP_NAME", "widths-1")
+    train("aaaa1111")
+    evaluate("aaaa1111", value=1.5)
+    monkeypatch.setenv("QUINTET_EXPERIMENT", "widths-2")
+    evaluate("aaaa1111", value=1.4)
+    monkeypatch.setenv("QUINTET_EXPERIMENT", "bold")
+    train("bbbb2222")
+    sync.replay()
+    above, *points, alone = sorted(runs(), key=lambda run: ("bbbb2222" in str(run.data.tags), run.data.tags.get("experiment", "")))
+    assert [run.info.run_name for run in (above, *points)] == ["widths", "widths-1 shakespeare", "widths-2 shakespeare"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in points} == {above.info.run_id}
+    assert [run.data.metrics["float/loss"] for run in points] == [1.5, 1.4]
+    assert alone.info.run_name == "shakespeare-bbbb22" and "mlflow.parentRunId" not in alone.data.tags
