@@ -41,6 +41,10 @@ class Model(Weights):
         """The state before the first of at most `length` tokens (`context` by default)."""
         raise NotImplementedError
 
+    def statistics(self) -> dict[str, float]:
+        """What a person may want to see of the last call in training mode beside its loss, by name: it goes into the event log."""
+        return {}
+
     def blocks(self) -> list[nn.Module]:
         """Modules that work one after another, each on what the one before it returned; `tail` makes logits of the last's."""
         return []

@@ -112,7 +112,8 @@ class Trainer:
         figures, step = self.pace.read(), self.progress.step
         self._finite(figures["loss"])
         figures |= {"tokens": step * self.task.tokens_per_step, "learning_rate": self._rate()}
-        self.events.metrics({f"{self.prefix}train/{name}": value for name, value in figures.items()}, step)
+        groups = {"train": figures, "statistics": self.module.statistics()}
+        self.events.metrics({f"{self.prefix}{group}/{name}": v for group, each in groups.items() for name, v in each.items()}, step)
         return {"loss": figures["loss"], "tokens/s": figures["tokens_per_second"]}
 
     def _finite(self, loss: float) -> float:

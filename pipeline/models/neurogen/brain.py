@@ -75,6 +75,8 @@ class Brain(Model):
         self.recording: Recording | None = None
         """Of the last call, where `record` is set."""
         self.record = False
+        self.seen: tuple[Tensor, Tensor] | None = None
+        """Mean rates [N] and modulators [B, T, 3] of the last call in training mode."""
 
     def _decay(self, name: str) -> Tensor | None:
         return None if name == "prefrontal" else torch.full((self.sizes[name],), anatomy.FIRST_DECAY[name])
@@ -92,10 +94,26 @@ class Brain(Model):
         state = self.initial_state(len(tokens_BT)) if state is None else state
         run = self._online if self._learns_online() else self._by_window if self._can_by_window(tokens_BT) else self.by_cycle
         rates, levels_BT3, state = run(tokens_BT, state)
-        self.penalty = rate_penalty(rates) * self.config["rate_penalty"] if self.training else None
+        if self.training:
+            means = {name: each.mean((0, 1)) for name, each in rates.items()}
+            self.penalty = rate_penalty(means) * self.config["rate_penalty"]
+            self.seen = torch.cat(list(means.values())).detach(), levels_BT3.detach()
+        else:
+            self.penalty = None
         if self.record:
             self.recording = Recording(torch.cat(list(rates.values()), -1), levels_BT3)
         return self.lm_head(rates["broca"]), state
+
+    def statistics(self) -> dict[str, float]:
+        """Mean spikes an internal step of each module, spikes a token in each phase, and the neuromodulators' means."""
+        if self.seen is None:
+            return {}
+        rates_N, levels_BT3 = self.seen
+        means = {n: each.double().mean().item() for n, each in zip(self.sizes, rates_N.split(list(self.sizes.values())), strict=True)}
+        spikes = {name: rate * self.sizes[name] * self._neurons(name).steps for name, rate in means.items()}
+        phases = {phase: sum(spikes[name] for name in names) for phase, names in anatomy.PHASES.items()}
+        levels = dict(zip(modulators.MODULATORS, levels_BT3.double().mean((0, 1)).tolist(), strict=True))
+        return {f"rate_{n}": r for n, r in means.items()} | {f"spikes_{p}": s for p, s in phases.items()} | levels
 
     def cycle(self, state: State) -> "Cycle":
         """This brain in this state, to be given tokens one by one."""
@@ -236,10 +254,9 @@ MOST = 0.12
 """And the mean over a module."""
 
 
-def rate_penalty(rates: Mapping[str, Tensor]) -> Tensor:
-    """Sum over modules of 10 mean relu(r - 0.15)^2 + mean relu(0.01 - r) + 10 relu(mean r - 0.12)^2, r a neuron's mean."""
-    total = torch.zeros((), device=next(iter(rates.values())).device)
-    for rates_BTN in rates.values():
-        r = rates_BTN.mean((0, 1))
+def rate_penalty(means: Mapping[str, Tensor]) -> Tensor:
+    """Sum over modules of 10 mean relu(r - 0.15)^2 + mean relu(0.01 - r) + 10 relu(mean r - 0.12)^2, r [N] the neurons' mean rates."""
+    total = torch.zeros((), device=next(iter(means.values())).device)
+    for r in means.values():
         total = total + 10 * F.relu(r - BAND[1]).square().mean() + F.relu(BAND[0] - r).mean() + 10 * F.relu(r.mean() - MOST).square()
     return total

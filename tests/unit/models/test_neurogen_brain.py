@@ -10,6 +10,8 @@ from pipeline.models.neurogen import anatomy
 from pipeline.models.neurogen.brain import BAND, Brain
 from tests.unit.models.brains import SIZES, VOCABULARY, brain, text
 
+STEPS = {"sensation": 2, "perception": 4, "integration": 3, "selection": 1, "action": 4}
+
 
 def learn(module: Brain, tokens: torch.Tensor, steps: int, rate: float = 0.02) -> float:
     """Train on the same rows again and again; the last loss."""
@@ -163,3 +165,20 @@ def test_absent_synapses_stay_absent():
     for name, linear in module.wiring.items():
         present = (linear.weight != 0).sum(1)
         assert (present == round(0.25 * linear.in_features)).all(), name
+
+
+def test_statistics_are_of_what_the_last_training_call_recorded():
+    module = brain(phase_steps=STEPS)
+    assert module.statistics() == {}
+    module.record = True
+    module.train()(text())
+    told, seen = module.statistics(), module.recording
+    means = dict(zip(SIZES, seen.rates.mean((0, 1)).split(list(SIZES.values())), strict=True))
+    for name, mean in means.items():
+        assert told[f"rate_{name}"] == pytest.approx(mean.mean().item(), rel=1e-5) and told[f"rate_{name}"] > 0
+    assert told["spikes_sensation"] == pytest.approx(2 * means["thalamus"].sum().item(), rel=1e-5)
+    assert told["spikes_integration"] == pytest.approx(3 * (means["hippocampus"].sum() + means["prefrontal"].sum()).item(), rel=1e-5)
+    for place, name in enumerate(("dopamine", "serotonin", "baseline")):
+        assert told[name] == pytest.approx(seen.modulators[:, :, place].mean().item(), rel=1e-5)
+    module.eval()(text(seed=1))
+    assert module.statistics() == told

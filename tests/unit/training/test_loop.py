@@ -78,6 +78,15 @@ def test_the_loss_of_the_curve_is_the_mean_since_the_row_before(tmp_path: Path) 
     assert [row["train_loss"] for row in trainer.progress.curve] == pytest.approx([float(sum(losses[i : i + 4])) / 4 for i in (0, 4, 8)])
 
 
+def test_what_a_family_tells_of_itself_is_logged_beside_the_loss(tmp_path: Path) -> None:
+    trainer = toy.trainer(toy.language(), tmp_path)
+    trainer.module.statistics = lambda: {"awake": trainer.progress.step / 4}  # type: ignore[method-assign]
+    trainer.prefix = "later/"
+    trainer.run()
+    told = {step: values for step, values in trainer.events.curve if "later/statistics/awake" in values}
+    assert list(told) == [10] and told[10]["later/statistics/awake"] == 2.5 and "later/train/loss" in told[10]
+
+
 def test_results_are_of_the_best_weights_on_whole_splits(tmp_path: Path) -> None:
     """A rate that ruins the model at the end: what is published is what was best before."""
     trainer = toy.trainer(toy.language(steps=40, learning_rate=0.02, schedule="constant"), tmp_path)
