@@ -37,6 +37,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def md5(path: Path) -> str:
+    """Hex MD5 of a file: what DVC calls it by in dvc.lock, so a name and no protection."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def counts(path: Path) -> bool:
     """Whether a path is content: Snakemake leaves a timestamp file in every directory output, which is not."""
     return path.is_file() and path.name != ".snakemake_timestamp" and "__pycache__" not in path.parts

@@ -1,6 +1,6 @@
 """Models: family, data set, training, quantization, formats, evaluation."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
@@ -30,8 +30,21 @@ class Evaluation(Block):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class Champion(Block):
+    """When a newly judged model becomes its name's `champion` in MLflow's registry; without this block, its task's rule holds.
+
+    No stage reads it, so it may change at any time.
+    """
+
+    metric: Annotated[str, Field(min_length=1)]
+    """A figure of the run, such as `quantized/bits_per_byte`."""
+    better: Literal["lower", "higher"]
+    margin: Annotated[float, Field(ge=0)]
+    """By how much the figure must be better than the champion's, in its own unit."""
+
+
 class Model(Block):
-    """One model of the run; `architecture` takes the keys of its family. No block may be missing, since DVC tracks each by its key."""
+    """One model of the run; `architecture` takes its family's keys. No block but `champion` may be missing: DVC tracks each by its key."""
 
     family: Family
     dataset: Name
@@ -40,6 +53,7 @@ class Model(Block):
     quantization: Quantization
     formats: tuple[Format, ...] = Field(strict=False)
     evaluation: Evaluation
+    champion: Champion | None = None
 
     @field_validator("architecture", mode="before")
     @classmethod

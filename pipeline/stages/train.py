@@ -23,7 +23,8 @@ def run(stage: Stage) -> None:
     store = Store(paths.private() / "state" / stage.state_key)
     stage.events.run(stage.training_key)
     for split, facts in dataset["splits"].items():
-        stage.events.dataset(f"{stage.dataset}/{split}", facts["sha256"], dataset["source"]["kind"], split)
+        counts = {name: count for name, count in facts.items() if name != "sha256"}
+        stage.events.dataset(stage.dataset, ready / f"{split}.safetensors", split, counts)
     with store.locked(f"this training of {stage.target}"):
         trainer = Trainer(module, task, stage.config.seed, store, stage.events, f"train {stage.target}")
         trainer.run()

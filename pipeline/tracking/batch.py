@@ -49,7 +49,7 @@ class Batch:
     points: list[Point] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    datasets: list[dict[str, str]] = field(default_factory=list)
+    datasets: list[dict[str, Any]] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
     ended: tuple[str, int] | None = None
@@ -127,7 +127,7 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
             case "tags":
                 batch.tags |= event["values"]
             case "dataset":
-                batch.datasets.append({name: event[name] for name in ("name", "digest", "source", "split")})
+                batch.datasets.append({name: event[name] for name in ("name", "digest", "source", "split", "counts")})
             case "text":
                 batch.texts[event["name"]] = event["text"]
             case "code":

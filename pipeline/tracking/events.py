@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.io import read_json, sha256
+from pipeline.io import md5, read_json, sha256
 from pipeline.progress import say
 from pipeline.tracking import location, origin, system
 from pipeline.tracking.follower import Follower
@@ -55,9 +55,9 @@ class EventLog:
     def tags(self, values: Mapping[str, str]) -> None:
         self.emit("tags", values={name: str(value) for name, value in values.items()})
 
-    def dataset(self, name: str, digest: str, source: str, split: str) -> None:
-        """Data that went in; `digest` is a hash of its content, such as the one in dataset.json."""
-        self.emit("dataset", name=name, digest=digest, source=source, split=split)
+    def dataset(self, name: str, path: Path, split: str, counts: Mapping[str, int]) -> None:
+        """A split of a data set that went in, by its file's MD5 (as in dvc.lock), and how much of what it holds."""
+        self.emit("dataset", name=name, digest=md5(path), source=str(path), split=split, counts=dict(counts))
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """An output to attach to the run once it is published (metrics and plots are attached without asking)."""

@@ -1,7 +1,9 @@
 """The MLflow store: one experiment, one run a training key. A call may fail at any time and is then repeated, so each is idempotent."""
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
@@ -17,9 +19,6 @@ CHUNK = 90
 
 MARK = "mlflow.quintet."
 """Tag that says how many bytes of a log are in the store; the UI hides tags that begin with `mlflow.`."""
-
-DIGEST_LENGTH = 36
-"""MLflow keeps no more of a data set's digest."""
 
 
 class Store:
@@ -123,7 +122,8 @@ class Store:
             self.client.set_terminated(run_id, status, moment or int(time.time() * 1000))
 
 
-def _input(dataset: dict[str, str]) -> DatasetInput:
-    source = f'{{"uri": "{dataset["source"]}"}}'
-    entity = Dataset(dataset["name"], dataset["digest"][:DIGEST_LENGTH], "local", source)
+def _input(dataset: dict[str, Any]) -> DatasetInput:
+    """A data set as `mlflow.data` has it: its digest is the file's name in dvc.lock, its source the file."""
+    source, profile = json.dumps({"uri": dataset["source"]}), json.dumps(dataset["counts"])
+    entity = Dataset(dataset["name"], dataset["digest"], "local", source, profile=profile)
     return DatasetInput(entity, [InputTag("mlflow.data.context", dataset["split"])])

@@ -70,7 +70,7 @@ def test_metrics_keep_step_and_time():
 
 def test_training_data_come_first():
     events = [
-        {"event": "dataset", "time": 2.5, "name": s, "digest": "d", "source": "package", "split": s}
+        {"event": "dataset", "time": 2.5, "name": s, "digest": "d", "source": "file", "split": s, "counts": {}}
         for s in ("test", "train", "validation")
     ]
     assert [dataset["split"] for dataset in batch.translate(ABOUT, events).datasets] == ["train", "test", "validation"]

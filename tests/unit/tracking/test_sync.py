@@ -1,16 +1,18 @@
 """Logs into MLflow, seen through MLflow's own client: one row a model that compares everything, each thing once."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
+import mlflow.data
 import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.apps import sync
 from pipeline.errors import UserError
 from pipeline.tracking import open_log
-from tests.unit.tracking.conftest import DIGESTS, evaluate, loss, train
+from tests.unit.tracking.conftest import SPLITS, evaluate, loss, train
 
 
 def client() -> MlflowClient:
@@ -55,8 +57,12 @@ def test_one_row_compares_everything(project):
     assert curve(run.info.run_id, "train/tokens") == [(10, 7680.0), (20, 15360.0), (30, 23040.0)]
     assert (run.data.metrics["float/loss"], run.data.metrics["quantized/loss"]) == (1.5, 1.6)
     assert run.data.metrics["system/process_memory_megabytes"] > 5
-    inputs = {given.dataset.name: (given.dataset.digest, given.tags[0].value) for given in run.inputs.dataset_inputs}
-    assert inputs == {f"plays/{split}": (digest[:36], split) for split, digest in DIGESTS.items()}
+    inputs = {given.tags[0].value: given.dataset for given in run.inputs.dataset_inputs}
+    assert {split: (data.name, data.digest) for split, data in inputs.items()} == {
+        s: ("plays", hashlib.md5(SPLITS[s]).hexdigest()) for s in SPLITS
+    }
+    assert json.loads(inputs["train"].profile) == {"tokens": 19}
+    assert mlflow.data.get_source(inputs["train"]).uri == "data/ready/plays/train.safetensors"
     assert artifacts(run.info.run_id) >= {
         "metrics/train.json",
         "metrics/evaluate.json",
