@@ -49,13 +49,24 @@ def realnet(
     experiments.show(lines)
 
 
-@app.command(epilog="Example: python -m pipeline experiments neurogen --model quantized/neurogen")
+@app.command(
+    epilog="Examples: python -m pipeline experiments neurogen --model quantized/neurogen; python -m pipeline experiments neurogen --seeds 3"
+)
 def neurogen(
-    model: Annotated[str | None, typer.Option(help="A model directory, or a model of params.yaml.", show_default="models/neurogen")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model directory, or a model of params.yaml; may be repeated.", show_default="models/neurogen"),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="This many brains: params.yaml's, and others of the next seeds, trained in the folder.", show_default="none"
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Tables and pictures.")] = Path("experiments/neurogen"),
     tokens: Annotated[int, typer.Option(min=1, help="Of the test split.")] = 16384,
 ) -> None:
-    """What silencing each module and connection of a trained brain costs, its firing rates, its spikes, and what flows in it."""
-    from pipeline.apps.neurogen import report
+    """What silencing each module and connection of trained brains costs, their firing rates, spikes, and what flows in them."""
+    from pipeline.apps.neurogen import seeds as several
 
-    report.run(model, folder, tokens)
+    several.run(model or [], seeds, folder, tokens)

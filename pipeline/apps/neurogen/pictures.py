@@ -29,8 +29,8 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         figure.savefig(path, metadata={"Date": None})
 
 
-def lesions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """What each lesion adds to the loss, with its standard error, on a logarithmic axis; what adds nothing or less has no bar.
+def lesions(rows: Sequence[Mapping[str, Any]], path: Path, spread: str = "error") -> None:
+    """What each lesion adds to the loss, with its spread, on a logarithmic axis; what adds nothing or less has no bar.
 
     The dotted line is what every connection should be worth.
     """
@@ -39,7 +39,7 @@ def lesions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         places = np.arange(len(rows))[::-1]
         for shift, way in ((0.2, "silenced"), (-0.2, "held at its mean")):
             values = [max(row[way], 0.0) for row in rows]
-            errors = [row[f"{way}: error"] for row in rows]
+            errors = [row[f"{way}: {spread}"] for row in rows]
             axes.barh(places + shift, values, 0.38, xerr=errors, label=way, error_kw={"elinewidth": 0.8})
         axes.set_yticks(places, [row["part"].replace("_", " ") for row in rows])
         axes.axvline(WORTH, color="black", linewidth=0.8, linestyle=":")

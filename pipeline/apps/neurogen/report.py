@@ -32,6 +32,7 @@ SHOWN = 40
 """Tokens of the text whose activity is drawn."""
 PIECE = 64
 """Tokens read at a time."""
+WAYS = ("silenced", "held at its mean")
 
 
 class Intact(NamedTuple):
@@ -43,8 +44,10 @@ class Intact(NamedTuple):
     """Mean rate of each neuron [N], by module."""
 
 
-def run(model: str | None, folder: Path, tokens: int) -> list[dict[str, Any]]:
-    """Judge all lesions on `tokens` of the test split, write tables and pictures to the folder, print the table and return it.
+def run(model: str | None, folder: Path, tokens: int) -> tuple[list[dict[str, Any]], float]:
+    """Judge all lesions on `tokens` of the test split, write tables and pictures to the folder, print the table.
+
+    Returns its rows, and the loss of the intact brain.
 
     `UserError` where the model is no brain that writes texts, or its data set is not there.
     """
@@ -66,7 +69,7 @@ def run(model: str | None, folder: Path, tokens: int) -> list[dict[str, Any]]:
     pictures.raster(activity, letters, folder / "raster.svg")
     pictures.flow(activity, letters, folder / "flow.svg")
     show(found.describe(), rows, intact.nats)
-    return rows
+    return rows, float(intact.nats.mean())
 
 
 def side_by_side(text: npt.NDArray[Any], tokens: int) -> npt.NDArray[np.int64]:
@@ -87,7 +90,7 @@ def judge(brain: Brain, windows_BT: npt.NDArray[np.int64]) -> tuple[list[dict[st
     with Bar("lesions", 2 * len(parts), "passes") as bar:
         for kind, name, source in parts:
             row: dict[str, Any] = {"kind": kind, "part": name}
-            for way, value in (("silenced", 0.0), ("held at its mean", intact.means[source])):
+            for way, value in zip(WAYS, (0.0, intact.means[source]), strict=True):
                 chosen = {name.replace(" to ", "_"): value}
                 brain.lesions = Lesions(modules=chosen) if kind == "module" else Lesions(connections=chosen)
                 try:
@@ -128,9 +131,9 @@ def show(title: str, rows: list[dict[str, Any]], nats: npt.NDArray[np.float64]) 
     """The table on the terminal."""
     said = f"{title}\nintact: {nats.mean():.4f} nats a token over {nats.size:,} tokens; what lesions add, ± a standard error:"
     table = Table(title=said, title_justify="left", box=SIMPLE_HEAD)
-    for column in ("part", "silenced", "held at its mean"):
+    for column in ("part", *WAYS):
         table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
     for row in rows:
-        added = (f"{row[way]:+.4f} ± {row[f'{way}: error']:.4f}" for way in ("silenced", "held at its mean"))
+        added = (f"{row[way]:+.4f} ± {row[f'{way}: error']:.4f}" for way in WAYS)
         table.add_row(row["part"].replace("_", " "), *added, end_section=row["part"] == anatomy.MODULES[-1])
     Console(highlight=False).print(table)
