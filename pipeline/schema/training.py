@@ -9,6 +9,14 @@ from pipeline.schema.base import Block, Count, Positive
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
+class Consolidation(Block):
+    """After every `every` steps, one more on about `tokens` tokens of the `episodes` sequences kept of what surprised the model."""
+
+    every: Positive = 10
+    tokens: Positive = 2048
+    episodes: Positive = 256
+
+
 class Training(Block):
     """One optimizer step sees `batch_size` x `accumulation` sequences; `epochs`, where it is given, sets the number of steps.
 
@@ -21,7 +29,7 @@ class Training(Block):
     are changed at random (1 is the most that leaves a digit what it is).
 
     With `carry_state` a step's sequences are parallel streams through a text: each goes on where that of the step before ended, and so does
-    the state that the model had there. For families with a recurrent state.
+    the state that the model had there. For families with a recurrent state. `consolidation` learns again from what was surprising.
     """
 
     steps: Positive = 1000
@@ -53,6 +61,7 @@ class Training(Block):
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
     augment: Annotated[float, Field(ge=0, le=1)] = 0.0
     carry_state: bool = False
+    consolidation: Consolidation | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Training":

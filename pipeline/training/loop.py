@@ -1,6 +1,7 @@
 """The one loop: every family, every task."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from pipeline.progress import Bar, say
 from pipeline.training import optimizers, schedules, state
 from pipeline.training.checkpoints import Store
 from pipeline.training.devices import products
+from pipeline.training.episodes import Episodes
 from pipeline.training.interrupts import StopRequest
 from pipeline.training.pace import Pace
 from pipeline.training.streams import Reader
-from pipeline.training.tasks import UNSCORED, Task
+from pipeline.training.tasks import UNSCORED, Batch, Task, loss_sum
 
 LOG_EVERY = 10
 """Steps between two readings of the loss."""
@@ -33,6 +35,8 @@ class Trainer:
         self.events, self.title, self.prefix = events, title, prefix
         self.optimizers = optimizers.build(module, self.settings)
         self.reader = task.reader(module)
+        wanted = self.settings.consolidation
+        self.episodes = Episodes(wanted, seed) if wanted else None
         self.progress = state.Progress()
         self.best: state.Tensors = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=module.device)
@@ -65,20 +69,35 @@ class Trainer:
         with products(self.module.device, self.settings.precision):
             figures = {split: self.task.evaluate(self.module, split, limit if split == "train" else None) for split in self.task.splits}
         counts = {"parameters": self.module.parameter_count(), "steps": self.progress.step, "best_step": self.progress.best_step}
-        return {**figures, **counts, "tokens": self.progress.step * self.task.tokens_per_step}
+        counts |= {"tokens": self.progress.step * self.task.tokens_per_step}
+        return {**figures, **counts, **({"replayed_tokens": self.episodes.replayed} if self.episodes else {})}
 
     def _step(self) -> Tensor:
-        """One optimizer step over `accumulation` micro-batches, by the mean loss over all their scored positions, which it returns."""
+        """One optimizer step, and where it is due one more on what is recalled; the mean loss of the first."""
+        total = self._learn(self.task.batch(self.progress.step), self._loss)
+        self.loss += total
+        if self.episodes and (again := self.episodes.recalled(self.progress.step + 1)):
+            self._learn(again, lambda inputs, targets: loss_sum(self.module(inputs)[0], targets))
+        self.progress.step += 1
+        return total
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        logits = self.reader(inputs)
+        if self.episodes:
+            self.episodes.see(inputs, logits, targets)
+        return self.task.loss(inputs, logits, targets)
+
+    def _learn(self, batch: Batch, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """One optimizer step over a batch, in micro-batches, by the mean loss over all their scored positions, which it returns."""
         s = self.settings
-        batch = self.task.batch(self.progress.step)
         positions = int((batch.targets != UNSCORED).sum())
         total = torch.zeros_like(self.loss)
         self.module.train()
-        for inputs, targets in zip(batch.inputs.split(s.batch_size), batch.targets.split(s.batch_size), strict=True):
-            inputs, targets = inputs.to(self.module.device), targets.to(self.module.device)
-            loss = self.task.loss(inputs, self.reader(inputs), targets) / positions
+        pieces = list(zip(batch.inputs.split(s.batch_size), batch.targets.split(s.batch_size), strict=True))
+        for inputs, targets in pieces:
+            loss = loss_of(inputs.to(self.module.device), targets.to(self.module.device)) / positions
             if self.module.penalty is not None:
-                loss, self.module.penalty = loss + self.module.penalty / s.accumulation, None
+                loss, self.module.penalty = loss + self.module.penalty / len(pieces), None
             loss.backward()
             total += loss.detach()
         if s.gradient_clip:
@@ -87,8 +106,6 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.loss += total
-        self.progress.step += 1
         return total
 
     def _between_steps(self, stopping: bool) -> None:
@@ -101,11 +118,12 @@ class Trainer:
             self.module.eval()
             self.events.text(f"{self.prefix}samples/{p.step:08d}.txt", self.task.sample(self.module))
         if last or stopping or p.stopped or p.step % s.checkpoint_every == 0:
-            self.store.save(p.step, *state.capture(self.module, self.optimizers, p, self.best, self.loss, self._readers()))
+            self.store.save(p.step, *state.capture(self.module, self.optimizers, p, self.best, self.loss, self._carriers()))
 
-    def _readers(self) -> dict[str, Reader]:
-        """Who may carry a state from step to step."""
-        return {"pupil": self.reader} | ({"teacher": self.task.teacher} if self.task.teacher else {})
+    def _carriers(self) -> dict[str, Reader | Episodes]:
+        """Who may carry something from step to step."""
+        every = {"pupil": self.reader, "teacher": self.task.teacher, "episodes": self.episodes}
+        return {name: carrier for name, carrier in every.items() if carrier is not None}
 
     def _log(self) -> dict[str, float]:
         """Loss and speed to the event log, and what the bar shows of them."""
@@ -156,5 +174,5 @@ class Trainer:
         """Go on from the newest checkpoint that is whole, if there is one."""
         checkpoint = self.store.load()
         if checkpoint is not None:
-            self.progress, self.best, self.loss = state.restore(checkpoint, self.module, self.optimizers, self._readers())
+            self.progress, self.best, self.loss = state.restore(checkpoint, self.module, self.optimizers, self._carriers())
             say(f"{self.title}: going on from step {self.progress.step}")

@@ -11,11 +11,13 @@ from pipeline import rng
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.episodes import Episodes
 from pipeline.training.streams import Reader
 
 Optimizers = list[torch.optim.Optimizer]
 Tensors = dict[str, Tensor]
-Readers = Mapping[str, Reader]
+Carriers = Mapping[str, Reader | Episodes]
+"""What else knows something of earlier steps."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ def weights(module: Model) -> Tensors:
 
 
 def capture(
-    module: Model, optimizers: Optimizers, progress: Progress, best: Tensors, loss: Tensor, readers: Readers
+    module: Model, optimizers: Optimizers, progress: Progress, best: Tensors, loss: Tensor, carriers: Carriers
 ) -> tuple[Tensors, dict[str, Any]]:
     """What a checkpoint holds: tensors, and the record that goes with them."""
     groups = {
@@ -48,7 +50,7 @@ def capture(
         "best": best,
         "rng": rng.capture(),
         "loss": {"sum": loss},
-        **{f"carried by {name}": reader.capture() for name, reader in readers.items()},
+        **{f"carried by {name}": carrier.capture() for name, carrier in carriers.items()},
         "optimizer": {
             f"{i}.{index}.{key}": value
             for i, optimizer in enumerate(optimizers)
@@ -60,18 +62,18 @@ def capture(
     return tensors, asdict(progress)
 
 
-def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, readers: Readers) -> tuple[Progress, Tensors, Tensor]:
+def restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, carriers: Carriers) -> tuple[Progress, Tensors, Tensor]:
     """Put everything back where `capture` found it; returns progress, best weights and the running sum of the loss.
 
     Raises `UserError` for a checkpoint of another training.
     """
     try:
-        return _restore(checkpoint, module, optimizers, readers)
+        return _restore(checkpoint, module, optimizers, carriers)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{checkpoint.path} is of another training ({error!r}): delete it and start the stage again") from None
 
 
-def _restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, readers: Readers) -> tuple[Progress, Tensors, Tensor]:
+def _restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, carriers: Carriers) -> tuple[Progress, Tensors, Tensor]:
     groups: dict[str, Tensors] = {"best": {}}
     for name, tensor in checkpoint.tensors.items():
         group, _, rest = name.partition("/")
@@ -84,8 +86,8 @@ def _restore(checkpoint: Checkpoint, module: Model, optimizers: Optimizers, read
             if int(owner) == i:
                 states.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    for name, reader in readers.items():
-        reader.restore(groups.get(f"carried by {name}", {}))
+    for name, carrier in carriers.items():
+        carrier.restore(groups.get(f"carried by {name}", {}))
     rng.restore(groups["rng"])
     progress = Progress(**checkpoint.record)
     progress.best_score = tuple(progress.best_score) if progress.best_score is not None else None
