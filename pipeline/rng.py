@@ -25,16 +25,16 @@ def seed_global(seed: int, *names: str | int) -> None:
 
 
 def capture() -> dict[str, torch.Tensor]:
-    """State of the global generators (CPU and, where there are any, every CUDA device) as uint8 tensors."""
+    """State of the global generators as uint8 tensors: the CPU's and, where this process uses CUDA, that of the current device.
+
+    It has no index: a run may go on on another device than it began on.
+    """
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state |= {f"cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-    return state
+    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else state
 
 
 def restore(state: dict[str, torch.Tensor]) -> None:
     """Put back what `capture` gave; raises `KeyError` when the CPU's state is missing."""
     torch.set_rng_state(state["cpu"])
-    devices = [state[f"cuda.{i}"] for i in range(len(state) - 1)]
-    if devices:
-        torch.cuda.set_rng_state_all(devices)
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

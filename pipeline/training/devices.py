@@ -7,12 +7,18 @@ from collections.abc import Iterator
 import torch
 
 from pipeline.errors import UserError
+from pipeline.training import cards
 
 
 def prepare(name: str, threads: int) -> torch.device:
-    """The device, with torch set to give the same numbers on every run; raises `UserError` where there is no such device."""
+    """The device, with torch set to give the same numbers on every run; raises `UserError` where there is no such device.
+
+    A CUDA device is leased to this process and made torch's current one.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch finds no CUDA device on this machine: set it to cpu")
+    if name == "cuda":
+        torch.cuda.set_device(cards.lease())
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may choose another algorithm on each run
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(threads)

@@ -155,6 +155,7 @@ def test_stages_read_no_clock_and_no_environment():
 
 VOLATILE = {
     "pipeline/data/sources/http.py": ["os.environ"],  # QUINTET_MIRROR: another place for bytes whose hash is checked
+    "pipeline/training/cards.py": ["getpid", "uuid"],  # who holds which CUDA device, for those who wait for one
     "pipeline/training/devices.py": ["os.environ"],  # CUBLAS_WORKSPACE_CONFIG, which makes a GPU's sums repeatable
 }
 """Files of those rooms that use something volatile, which never reaches an output."""
