@@ -11,7 +11,7 @@ negative is ever divided, and no number leaves the 16 digits of a word. Shapes: 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,15 +51,21 @@ class Segment(NamedTuple):
     flag: int | None
 
 
+Ending = Literal["relu", "signed", "logits"]
+
+
 class Sums(NamedTuple):
-    """A step of a matrix, which writes [R P] from `target` on; `windows` None is a linear layer."""
+    """A step of a matrix, which writes [R P] from `target` on; `windows` None is a linear layer.
+
+    `ending` is what becomes of a sum: `relu` makes an activation 0..`TOP` of it, `signed` one of -`TOP`..`TOP`, `logits` leaves it.
+    """
 
     name: str
     target: int
     digits_RK: Tensor
     segments: Sequence[Segment]
     shift: int
-    last: bool
+    ending: Ending
     windows: Windows | None
 
     def addresses(self, segment: Segment) -> Tensor:
@@ -76,8 +82,10 @@ class Sums(NamedTuple):
             t_BRP = (digits_RK @ gathered_BPK.transpose(1, 2)) * segment.multiplier_R[:, None] + segment.offset_R[:, None]
             total_BRP = total_BRP + (t_BRP if segment.flag is None else t_BRP * memory_BN[:, segment.flag, None, None])
             first += gathered_BPK.shape[2]
-        if not self.last:
-            total_BRP = ((total_BRP.clamp_min(0) + half(self.shift)) / 2**self.shift).floor().clamp_max(TOP)
+        if self.ending != "logits":
+            raised = TOP if self.ending == "signed" else 0  # so that nothing negative is divided
+            raised_BRP = (total_BRP + raised * 2**self.shift).clamp_min(0)
+            total_BRP = ((raised_BRP + half(self.shift)) / 2**self.shift).floor().clamp_max(TOP + raised) - raised
         return total_BRP.flatten(1)
 
 

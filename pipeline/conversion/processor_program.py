@@ -36,8 +36,8 @@ def _sums(step: Sums, label: str) -> Iterator[str]:
                     yield "MUL P4, P4, P1"
                 yield "ADD P3, P3, P4"
                 first += segment.length
-            if not step.last:
-                yield from _rectified(step.shift, f"{label}R{row}P{position}")
+            if step.ending != "logits":
+                yield from _activation(step.shift, step.ending == "signed", f"{label}R{row}P{position}")
             yield f"STORE P3, [P0 + {step.target + row * positions + position}]"
 
 
@@ -52,14 +52,18 @@ def _sum(digits: list[int], addresses: list[int]) -> Iterator[str]:
             yield f"{'ADD' if digit > 0 else 'SUB'} P4, P4, P1"
 
 
-def _rectified(shift: int, label: str) -> Iterator[str]:
-    """P3 becomes an activation: not below 0, divided and rounded, not above `TOP`."""
+def _activation(shift: int, signed: bool, label: str) -> Iterator[str]:
+    """P3 becomes an activation: not below 0 (signed: not below -`TOP`), divided and rounded, not above `TOP`."""
+    if signed:
+        yield f"ADDI P3, P3, {TOP * 2**shift}"
     yield f"BGT P3, {label}A"
     yield "MOVI P3, 0"
     yield f"{label}A:"
     if shift:
         yield f"ADDI P3, P3, {half(shift)}"
         yield f"DIVI P3, P3, {2**shift}"
+    if signed:
+        yield "SUB P3, P3, P7"
     yield "SUB P4, P3, P7"
     yield f"BLT P4, {label}B"
     yield "MOV P3, P7"

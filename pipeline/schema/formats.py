@@ -21,6 +21,8 @@ class Format(NamedTuple):
 
 NO_CLASS = "transformers has no class with its tensors and we ship no code to be run from a model directory"
 NO_ARCHITECTURE = "llama.cpp has no architecture with its tensors"
+PROCESSOR_FUSIONS = ("concat", "add")
+"""Ways of bringing modalities together that a processor program can compute."""
 NO_TOKENS = "its graph would need inputs that are no tokens"
 RECURRENT = ("gru", "realnet", "neurogen")
 STATE = "state as inputs and outputs, one token a call"
@@ -97,7 +99,7 @@ FORMATS = {
     ),
     "processor": Format(
         "digits in words of 48 bits",
-        {"pentary": "the Pentary processor's simulator, as a straight-line program in whole numbers (fusion concat)"},
+        {"pentary": "the Pentary processor's simulator, as a straight-line program in whole numbers (fusion concat or add)"},
         "the program knows sums and ReLU only",
     ),
 }

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, mod
 
 from pipeline.schema.base import Block, Count, Name, Positive
 from pipeline.schema.families import FAMILIES, Family
-from pipeline.schema.formats import FORMATS, refusal
+from pipeline.schema.formats import FORMATS, PROCESSOR_FUSIONS, refusal
 from pipeline.schema.quantization import Quantization
 from pipeline.schema.training import Training
 
@@ -75,4 +75,21 @@ class Model(Block):
         for key, training in (("training", self.training), ("quantization.training", self.quantization.training)):
             if training is not None and training.carry_state and not FAMILIES[self.family].recurrent:
                 raise ValueError(f"{key}.carry_state needs a recurrent state, and a {self.family} model has none: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_processor(self) -> "Model":
+        if "processor" not in self.formats:
+            return self
+        fusion, levels = self.architecture.fusion, self.quantization.levels
+        if fusion not in PROCESSOR_FUSIONS:
+            raise ValueError(
+                f"architecture.fusion = {fusion!r}, but the format processor knows {' and '.join(PROCESSOR_FUSIONS)} only: "
+                "set one of them, or leave processor out of formats"
+            )
+        if self.quantization.bits is not None or (isinstance(levels, int) and levels > 5):
+            raise ValueError(
+                "the format processor knows digits of up to 5 levels: set quantization.levels to 3 or 5 and leave quantization.bits out, "
+                "or leave processor out of formats"
+            )
         return self

@@ -59,6 +59,11 @@ IMPOSSIBLE = {
     "models.shakespeare.quantization.levels": (6, "models.shakespeare.quantization.levels"),
     "models.shakespeare.quantization.final_steps": (5, "quantization: method 'mse' needs a block `training`"),
     "models.calculator.quantization.mask_width": (1.5, "mask_width = 1.5: input should be greater than or equal to 2"),
+    "models.pentary.architecture.fusion": ("gated", "fusion = 'gated', but the format processor knows concat and add only"),
+    "models.pentary.quantization.levels": (
+        7,
+        "the format processor knows digits of up to 5 levels: set quantization.levels to",
+    ),
     "datasets.plays.split": ({"validation": 0.6, "test": 0.6}, "validation + test is 1.2: leave something below 1 for training"),
     "datasets.plays.split.validation": (0.0, "validation must be above 0"),
     "datasets.arithmetic.minimum": (30, "datasets.arithmetic: minimum (30) is above maximum (20)"),

@@ -15,6 +15,8 @@ from pipeline.quantization import storage
 from tests.unit.conversion.simulator import Simulator, memory
 from tests.unit.models.digits import architecture, configuration, ready, samples
 
+PROGRAMS = [("mlp", ("image",)), ("all", ("image", "text", "audio")), ("add", ("image", "text"))]
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -25,6 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, modalities, sizes in (
         ("mlp", ("image",), {"image_channels": (), "hidden_dims": (12,)}),
         ("all", ("image", "text", "audio"), {"image_channels": (2, 3), "audio_channels": (2, 2), "embedding_dim": 4, "hidden_dims": (6,)}),
+        ("add", ("image", "text"), {"image_channels": (2,), "embedding_dim": 4, "fusion": "add", "common": 5, "hidden_dims": (6,)}),
     ):
         directory = write(root / name, modalities, **sizes)
         made[name] = root / f"{name}-program"
@@ -54,7 +57,7 @@ def write(directory: Path, modalities: tuple[str, ...], **sizes: object) -> Path
     return directory
 
 
-@pytest.mark.parametrize(("name", "modalities"), [("mlp", ("image",)), ("all", ("image", "text", "audio"))])
+@pytest.mark.parametrize(("name", "modalities"), PROGRAMS)
 def test_the_text_computes_what_the_whole_numbers_say(folders: dict[str, Path], name: str, modalities: tuple[str, ...]):
     loaded = processor.load(folders[name])
     inputs = samples(5, modalities)
@@ -72,7 +75,7 @@ def test_the_text_computes_what_the_whole_numbers_say(folders: dict[str, Path], 
     assert expected.abs().max() <= WORD and len(expected.unique()) > 10
 
 
-@pytest.mark.parametrize(("name", "modalities"), [("mlp", ("image",)), ("all", ("image", "text", "audio"))])
+@pytest.mark.parametrize(("name", "modalities"), PROGRAMS)
 def test_whole_numbers_are_near_the_packed_model(folders: dict[str, Path], name: str, modalities: tuple[str, ...]):
     packed = quantization.load(folders["root"] / name, "float")
     inputs = samples(32, modalities)
@@ -112,5 +115,5 @@ def test_a_program_that_is_not_the_one_of_its_numbers_is_refused(folders: dict[s
 
 def test_another_fusion_is_refused_with_a_sentence(folders: dict[str, Path], tmp_path: Path):
     directory = write(folders["root"] / "gated", ("image", "audio"), fusion="gated", image_channels=(2,), audio_channels=(2,))
-    with pytest.raises(UserError, match="a processor program knows the fusion concat, not gated"):
+    with pytest.raises(UserError, match="a processor program knows the fusions concat and add, not gated"):
         processor.export(weights.dense(directory), Source("gated", directory, folders["root"] / "ready"), tmp_path)
