@@ -101,6 +101,7 @@ def replay() -> None:
         store = open_store()
         sent = sum(_replay(store, log) for log in logs)
         _close_what_was_killed(store, logs)
+        _crown(store)
     except UserError:
         raise
     except Exception as error:
@@ -115,6 +116,14 @@ def _replay(store: "Store", log: Path) -> bool:
     if about is None or store.is_deleted(about.training_key):
         return False
     return _sink(store, log).drain() > 0
+
+
+def _crown(store: "Store") -> None:
+    """Give every name's alias `champion` to the version that the rules in force say."""
+    from pipeline.tracking import registry
+
+    for model in registry.names(store):
+        registry.crown(store, model)
 
 
 def _close_what_was_killed(store: "Store", logs: list[Path]) -> None:

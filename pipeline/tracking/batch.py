@@ -21,6 +21,10 @@ STAGES = ("train", "quantize", "convert", "evaluate")
 """Those whose logs belong to a point of a sweep."""
 
 COMPARED = ("float", "quantized")
+JUDGED_BY = ("bits_per_byte", "exact_match", "accuracy")
+"""What a model of each task is judged by."""
+REPEATED = ("packed.tokens", "packed.weights", "packed.float_bytes", "trained.tokens")
+"""Figures that another one says."""
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
@@ -42,6 +46,18 @@ class Attachment(NamedTuple):
     sha256: str
 
 
+class Judged(NamedTuple):
+    """A model that was evaluated: the files that were judged and their SHA-256, its figures beside the float model's, and when."""
+
+    files: dict[str, str]
+    figures: dict[str, float]
+    time: int
+
+    def of(self, folder: str) -> dict[str, str]:
+        """The files below a folder."""
+        return {path: value for path, value in self.files.items() if path.startswith(f"{folder}/")}
+
+
 @dataclass
 class Batch:
     """What a stretch of an event log means for its MLflow run."""
@@ -52,6 +68,7 @@ class Batch:
     datasets: list[dict[str, Any]] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
+    judged: Judged | None = None
     ended: tuple[str, int] | None = None
     """MLflow's status of the run and the time of its end."""
 
@@ -123,7 +140,7 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
             case "metrics":
                 batch.points += [Point(name, event["step"], value, milliseconds(event)) for name, value in event["values"].items()]
             case "results":
-                batch.points += [Point(n, 0, v, milliseconds(event)) for n, v in figures(event["stage"], event["values"])]
+                _results(batch, event)
             case "tags":
                 batch.tags |= event["values"]
             case "dataset":
@@ -138,6 +155,15 @@ def translate(about: Head, events: Iterable[Mapping[str, Any]]) -> Batch:
                 batch.ended = STATUS[event["status"]], milliseconds(event)
     batch.datasets.sort(key=lambda dataset: dataset["split"] != "train")  # the UI shows the first one
     return batch
+
+
+def _results(batch: Batch, event: Mapping[str, Any]) -> None:
+    found, moment = dict(figures(event["stage"], event["values"])), milliseconds(event)
+    batch.points += [Point(name, 0, value, moment) for name, value in found.items()]
+    if "inputs" in event["values"]:
+        compared = {name: value for name, value in found.items() if name.startswith(COMPARED)}
+        batch.tags["result"] = result(compared)
+        batch.judged = Judged(dict(event["values"]["inputs"]), compared, moment)
 
 
 def parameters(values: Mapping[str, Any], model: str) -> dict[str, str]:
@@ -156,12 +182,25 @@ def figures(stage: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]
     """The main numbers of metrics/MODEL/STAGE.json: `float/loss`, `quantized/exact_match`, `packed.bits_per_weight`, `onnx.kl_divergence`.
 
     The UI draws a section of charts for what stands before a `/`, by the alphabet, and below them one for all other names: so the two
-    models that are to be compared come first, then the curves (`train/`, `validation/`), then the rest. Six digits are enough to read.
+    models that are to be compared come first, then the curves (`train/`, `validation/`), then the rest. An export has its size and how far
+    it is from the packed model; its own figures on the test split are that model's, and stay in the attached file. Six digits are enough.
     """
-    groups = {"train": {"trained": values}, "quantize": {"packed": values.get("quantized", {})}}.get(stage, values)
+    groups = {
+        "train": {"trained": values},
+        "quantize": {"packed": values.get("quantized", {})},
+        "evaluate": {name: values[name] for name in COMPARED if name in values},
+    }.get(stage, values)
     for path, value in _leaves(groups, ()):
-        if len(path) == DEPTH:
+        if len(path) == DEPTH and ".".join(path) not in REPEATED:
             yield ("/" if path[0] in COMPARED else ".").join(path), float(f"{value:.6g}") if value % 1 else value
+
+
+def result(figures: Mapping[str, float]) -> str:
+    """A judged model in one line: its figure beside the float model's, and its size."""
+    name = next((name for name in JUDGED_BY if f"quantized/{name}" in figures), "loss")
+    packed, whole = (f"{figures[f'{kind}/{name}']:.4g}" for kind in ("quantized", "float"))
+    size = f"{figures['quantized/bytes']:,.0f} bytes, {figures['quantized/bits_per_weight']:.3g} bits a weight"
+    return f"{name.replace('_', ' ')} {packed} (float {whole}), {size}"
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:

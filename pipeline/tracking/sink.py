@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.io import sha256
 from pipeline.tracking import batch as batches
-from pipeline.tracking import pictures
+from pipeline.tracking import pictures, registry
 from pipeline.tracking.batch import Attachment, Head, Point
 from pipeline.tracking.events import read
 from pipeline.tracking.store import MARK, Store
@@ -28,6 +28,7 @@ class Sink:
         self.parameters = dict(run.data.params)
         self.history = store.history(run)
         events, size = read(log)
+        self.asked = batches.parameters(events[0]["parameters"], about.model)
         self.ended = self.position == size and events[-1]["event"] == "end"
 
     def drain(self) -> int:
@@ -46,6 +47,8 @@ class Sink:
         self.store.describe(self.run_id, batch)
         for attachment in batch.attachments:
             self._attach(attachment)
+        if batch.judged:
+            registry.register(self.store, self.run_id, self.about.model, batch.judged, self.asked)
         if batch.ended:
             self.store.set_status(self.run_id, *batch.ended)
         self.store.log(self.run_id, [], {}, {MARK + self.log.stem: str(reached)})

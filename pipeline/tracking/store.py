@@ -33,18 +33,20 @@ class Store:
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(location.EXPERIMENT)
-        if found:
-            return str(found.experiment_id)
-        try:
-            return self._new_experiment()
-        except MlflowException as error:  # of a server, another machine may have made it meanwhile
-            found = self.client.get_experiment_by_name(location.EXPERIMENT)
-            if found is None:
-                raise error
-            return str(found.experiment_id)
+        if found is None:
+            try:
+                return self._new_experiment()
+            except MlflowException as error:  # of a server, another machine may have made it meanwhile
+                found = self.client.get_experiment_by_name(location.EXPERIMENT)
+                if found is None:
+                    raise error
+        for name, value in view.tags().items():
+            if found.tags.get(name) != value:
+                self.client.set_experiment_tag(found.experiment_id, name, value)
+        return str(found.experiment_id)
 
     def _new_experiment(self) -> str:
-        tags = dict([view.tag(), ("mlflow.experimentKind", "custom_model_development")])  # not language-model traces, the UI's other half
+        tags = view.tags() | {"mlflow.experimentKind": "custom_model_development"}  # not language-model traces, the UI's other half
         return str(self.client.create_experiment(location.EXPERIMENT, artifact_location=location.artifacts(), tags=tags))
 
     def find(self, training_key: str, view: int = ViewType.ACTIVE_ONLY) -> Run | None:

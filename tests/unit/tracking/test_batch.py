@@ -80,7 +80,11 @@ def test_training_data_come_first():
     ("stage", "values", "expected"),
     [
         ("train", {"test": {"loss": 1.0}, "parameters": 760000}, {"trained.parameters": 760000}),
-        ("quantize", {"quantized": {"bytes": 1, "weight_snr_db": 13.23456789}}, {"packed.bytes": 1, "packed.weight_snr_db": 13.2346}),
+        (
+            "quantize",
+            {"quantized": {"bytes": 1, "weights": 5, "weight_snr_db": 13.23456789}},
+            {"packed.bytes": 1, "packed.weight_snr_db": 13.2346},
+        ),
         ("convert", {"onnx": {"kl_divergence": 1.25e-9}}, {"onnx.kl_divergence": 1.25e-9}),
         (
             "evaluate",
@@ -88,6 +92,7 @@ def test_training_data_come_first():
                 "float": {"loss": 1.5, "by": {"+": 1}},
                 "quantized": {"loss": 2, "note": "text", "ok": True},
                 "baselines": {"bigram": {"loss": 3}},
+                "onnx": {"loss": 2},
             },
             {"float/loss": 1.5, "quantized/loss": 2, "quantized/ok": 1},
         ),
