@@ -26,6 +26,10 @@ wildcard_constraints:
     model="|".join(MODELS),
 
 
+onstart:
+    require_slurm()
+
+
 localrules:
     all,
     download,
@@ -49,9 +53,11 @@ rule download:
     benchmark:
         "benchmarks/download/{dataset}.tsv"
     retries: 2
+    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
+        gpu=0,
     params:
         parameters=parameters("seed", "datasets.{dataset}"),
     shell:
@@ -69,9 +75,11 @@ rule tokenize:
         "logs/tokenize/{dataset}.log",
     benchmark:
         "benchmarks/tokenize/{dataset}.tsv"
+    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
+        gpu=0,
     params:
         parameters=parameters("seed", "datasets.{dataset}"),
     shell:
@@ -97,8 +105,9 @@ rule train:
         "benchmarks/train/{model}.tsv"
     threads: training_threads
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
+        gpu=training_devices,
     params:
         parameters=parameters(
             "seed",
@@ -131,8 +140,9 @@ rule quantize:
         "benchmarks/quantize/{model}.tsv"
     threads: quantization_threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=quantization_devices,
     params:
         parameters=parameters("seed", "models.{model}.dataset", "models.{model}.quantization"),
     shell:
@@ -152,9 +162,11 @@ rule convert:
         "logs/convert/{model}.log",
     benchmark:
         "benchmarks/convert/{model}.tsv"
+    threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=0,
     params:
         parameters=parameters("models.{model}.dataset", "models.{model}.formats"),
     shell:
@@ -188,9 +200,11 @@ rule evaluate:
         "logs/evaluate/{model}.log",
     benchmark:
         "benchmarks/evaluate/{model}.tsv"
+    threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=0,
     params:
         parameters=parameters("seed", "models.{model}.dataset", "models.{model}.evaluation"),
     shell:
@@ -223,9 +237,11 @@ rule report:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
+        gpu=0,
     params:
         parameters=parameters("seed", "datasets", "models"),
     shell:

@@ -3,9 +3,12 @@
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 REQUIRED = "QUINTET_SERVICES"
 
@@ -25,7 +28,9 @@ def debian(*packages: str, commands: tuple[str, ...]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         unavailable(f"{', '.join(missing)} not found, and only root can install {' '.join(packages)} with apt-get")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (("update",), ("install", "--yes", "--no-install-recommends", *packages)):
-        done = subprocess.run(["apt-get", "--quiet", *step], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode:
-            unavailable(f"apt-get {step[0]} failed: {done.stdout[-500:]}")
+    patient = ["apt-get", "--quiet", "--option", "DPkg::Lock::Timeout=600"]
+    with FileLock(Path(tempfile.gettempdir()) / "quintet-apt.lock"):  # of all tests that run at once, one installs
+        for step in (("update",), ("install", "--yes", "--no-install-recommends", *packages)):
+            done = subprocess.run([*patient, *step], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode:
+                unavailable(f"apt-get {step[0]} failed: {done.stdout[-500:]}")

@@ -1,8 +1,11 @@
 """What the rules share: names from the configuration, and the files, parameters and code of each stage."""
 
 import json
+import subprocess
 from functools import reduce
 from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 
 DATASETS = list(config["datasets"])
 MODELS = list(config["models"])
@@ -188,10 +191,49 @@ def ready_data(wildcards):
 
 def training_threads(wildcards):
     """Threads that the model's training takes."""
-    return config["models"][wildcards.model]["training"].get("threads", 1)
+    return training(wildcards).get("threads", 1)
+
+
+def training_devices(wildcards):
+    """CUDA devices that the model's training takes."""
+    return int(training(wildcards).get("device") == "cuda")
+
+
+def training(wildcards):
+    return config["models"][wildcards.model]["training"]
 
 
 def quantization_threads(wildcards):
     """Threads that quantizing the model takes."""
-    training = config["models"][wildcards.model]["quantization"].get("training") or {}
-    return training.get("threads", 1)
+    return quantization(wildcards).get("threads", 1)
+
+
+def quantization_devices(wildcards):
+    """CUDA devices that quantizing the model takes."""
+    return int(quantization(wildcards).get("device") == "cuda")
+
+
+def quantization(wildcards):
+    return config["models"][wildcards.model]["quantization"].get("training") or {}
+
+
+def growing(amount):
+    """Resource function: `amount` at the first try, and as much again at each retry, since memory or time may have run out."""
+
+    def of(wildcards, attempt):
+        return attempt * amount
+
+    return of
+
+
+def require_slurm():
+    """Raise `WorkflowError`, before any job, where jobs go to Slurm and none answers."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    remedy = "start Snakemake on a machine that submits to a cluster, or without profiles/slurm"
+    try:
+        subprocess.run(["sinfo", "--noheader"], check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise WorkflowError(f"there is no Slurm here (sinfo is not found): {remedy}") from None
+    except subprocess.CalledProcessError as error:
+        raise WorkflowError(f"Slurm does not answer ({error.stderr.strip().splitlines()[-1]}): {remedy}") from None

@@ -1,6 +1,6 @@
 """A job of Snakemake's as a Job of Kubernetes, by kubectl: what `cluster-generic` calls to submit, to ask for the state, and to cancel.
 
-job.py submit CPUS MEGABYTES MINUTES SCRIPT    # prints the job's name
+job.py submit CPUS MEGABYTES MINUTES GPUS SCRIPT    # prints the job's name
 job.py status NAME                             # prints running, success or failed
 job.py cancel NAME...
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 def main(action: str, *arguments: str) -> None:
     match action, arguments:
-        case "submit", (cpus, megabytes, minutes, script):
-            print(kubectl("create", "--output", "name", "--filename", "-", given=json.dumps(manifest(cpus, megabytes, minutes, script))))
+        case "submit", (_, _, _, _, _):
+            print(kubectl("create", "--output", "name", "--filename", "-", given=json.dumps(manifest(*arguments))))
         case "status", (name,):
             print(state(json.loads(kubectl("get", name, "--output", "json"))))
         case "cancel", names if names:
@@ -24,15 +24,16 @@ def main(action: str, *arguments: str) -> None:
             sys.exit(__doc__)
 
 
-def manifest(cpus: str, megabytes: str, minutes: str, script: str) -> dict[str, object]:
+def manifest(cpus: str, megabytes: str, minutes: str, gpus: str, script: str) -> dict[str, object]:
     """The Job: one container, with the shared volume where it is here; it is not started again, since Snakemake retries."""
+    devices = {} if gpus == "0" else {"nvidia.com/gpu": gpus}
     volume = os.environ.get("QUINTET_VOLUME", "/project")
     stage = {
         "name": "stage",
         "image": os.environ["QUINTET_IMAGE"],
         "command": ["bash", script],
         "workingDir": str(Path.cwd()),
-        "resources": {"requests": {"cpu": cpus, "memory": f"{megabytes}M"}, "limits": {"memory": f"{megabytes}M"}},
+        "resources": {"requests": {"cpu": cpus, "memory": f"{megabytes}M"}, "limits": {"memory": f"{megabytes}M", **devices}},
         "volumeMounts": [{"name": "project", "mountPath": volume}],
     }
     claim = {"name": "project", "persistentVolumeClaim": {"claimName": os.environ.get("QUINTET_CLAIM", "quintet")}}

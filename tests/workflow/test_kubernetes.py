@@ -53,13 +53,14 @@ def job(cluster: Path, *arguments: str, cwd: Path = PROJECT) -> subprocess.Compl
 @pytest.mark.parametrize(("code", "state"), [("0", "success"), ("3", "failed")])
 def test_a_job_is_submitted_asked_for_and_cancelled(cluster: Path, tmp_path: Path, code: str, state: str) -> None:
     (tmp_path / "script.sh").write_text(f"pwd > here\nexit {code}\n")
-    name = job(cluster, "submit", "2", "4000", "60", str(tmp_path / "script.sh"), cwd=tmp_path).stdout.strip()
+    name = job(cluster, "submit", "2", "4000", "60", "1", str(tmp_path / "script.sh"), cwd=tmp_path).stdout.strip()
     assert (tmp_path / "here").read_text().strip() == str(tmp_path)
     assert job(cluster, "status", name).stdout.strip() == state
     spec = json.loads((cluster / "jobs/quintet-0").read_text())["spec"]
     pod = spec["template"]["spec"]
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (3600, 0)
     assert pod["containers"][0]["resources"]["requests"] == {"cpu": "2", "memory": "4000M"}
+    assert pod["containers"][0]["resources"]["limits"] == {"memory": "4000M", "nvidia.com/gpu": "1"}
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
     assert job(cluster, "cancel", name).returncode == 0 and name in (cluster / "jobs/cancelled").read_text()
 
@@ -72,11 +73,12 @@ def test_a_job_that_has_no_end_yet_is_running() -> None:
     assert module.state({}) == module.state({"status": {"conditions": [{"type": "Complete", "status": "False"}]}}) == "running"
 
 
-def test_the_profile_says_what_the_default_one_does() -> None:
+@pytest.mark.parametrize("name", ["kubernetes", "slurm"])
+def test_the_profile_says_what_the_default_one_does(name: str) -> None:
     import yaml
 
-    default, ours = (yaml.safe_load((PROJECT / f"profiles/{name}/profile.yaml").read_text()) for name in ("default", "kubernetes"))
-    del default["cores"]
+    default, ours = (yaml.safe_load((PROJECT / f"profiles/{profile}/profile.yaml").read_text()) for profile in ("default", name))
+    del default["cores"], default["resources"]  # what this machine has
     assert default.items() <= ours.items()
 
 
