@@ -46,6 +46,8 @@ class Config(Block):
                 raise ValueError(
                     f"models.{name}: carry_state needs one long text, and the data set {model.dataset!r} has none: leave it out"
                 )
+            if sentence := model.mismatch(self.datasets[model.dataset]):
+                raise ValueError(f"models.{name}: {sentence}")
         return self
 
 

@@ -36,7 +36,9 @@ class Adapter(Protocol):
 
 
 def adapter(config: Mapping[str, Any]) -> Adapter:
-    """The one for a model's config.json: no state, a recurrent one, or a cache that grows."""
-    rowwise = config["quintet"]["task"] == "classification"
-    name = "rowwise" if rowwise else "stepped" if models.recurrent(config) else "cached"
+    """The one for a model's config.json: no state, a recurrent one (a token or a step of thought a call), or a cache that grows."""
+    if config["quintet"]["task"] == "classification":
+        name = "pulsed" if models.recurrent(config) else "rowwise"
+    else:
+        name = "stepped" if models.recurrent(config) else "cached"
     return cast("Adapter", importlib.import_module(f"pipeline.conversion.{name}"))

@@ -54,6 +54,8 @@ def _dimensions(config: Mapping[str, Any]) -> dict[str, Any]:
         network = config["network"]
         inputs = features.width(features.layout(config["quintet"]))
         return {"input_dim": inputs, "output_dim": network["output_dim"], "hidden_dims": network["hidden_dims"]}
+    if "features" in config["quintet"]:
+        return {"input_dim": config["input_neurons"], "output_dim": config["output_neurons"], "hidden_dims": _widths(config)}
     return {"input_dim": config["vocab_size"], "output_dim": config["vocab_size"], "hidden_dims": _widths(config)}
 
 

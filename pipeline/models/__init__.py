@@ -31,7 +31,7 @@ from pipeline.models.base import Model
 FAMILIES = {
     "transformer": "pipeline.models.transformer",
     "gru": "pipeline.models.gru",
-    "realnet": "pipeline.models.realnet.language",
+    "realnet": "pipeline.models.realnet.family",
     "pentary": "pipeline.models.pentary.classifier",
     "neurogen": "pipeline.models.neurogen",
 }

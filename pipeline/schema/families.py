@@ -12,6 +12,10 @@ class Architecture(Block):
 
     recurrent: ClassVar[bool] = False
     """Whether the state between two tokens has a fixed size, so that a text of any length can be read."""
+    reads: ClassVar[bool] = True
+    """Whether it is made for data sets of tokens: `text` and `arithmetic`."""
+    modalities: ClassVar[tuple[str, ...]] = ()
+    """What it classifies data sets of the kind `digits` by."""
 
 
 class Transformer(Architecture):
@@ -59,10 +63,13 @@ class GRU(Architecture):
 class RealNet(Architecture):
     """One layer of neurons, all connected to all, run over time: each token has a step of its own and `think_steps` silent ones.
 
-    Tokens enter at the first `input_neurons` and are predicted from the last `output_neurons` (all, by default).
+    Tokens enter at the first `input_neurons` and are predicted from the last `output_neurons` (all, by default). An image enters once, a
+    pixel a neuron, and the last neurons are the classes; then training asks each row after a number of steps of its own, from `least_steps`
+    to all (all, by default).
     """
 
     recurrent = True
+    modalities = ("image",)
     num_neurons: Positive = 256
     input_neurons: Positive | None = None
     output_neurons: Positive | None = None
@@ -73,9 +80,12 @@ class RealNet(Architecture):
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     context: Positive = 64
+    least_steps: Annotated[Positive | None, Field(exclude_if=lambda value: value is None)] = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "RealNet":
+        if self.least_steps is not None and self.least_steps > self.think_steps + 1:
+            raise ValueError(f"least_steps = {self.least_steps} is more than all: think_steps + 1 is {self.think_steps + 1}")
         for key in ("input_neurons", "output_neurons"):
             if (number := getattr(self, key)) is not None and number > self.num_neurons:
                 raise ValueError(f"{key} = {number} is more than all: num_neurons is {self.num_neurons}")
@@ -92,6 +102,8 @@ class Pentary(Architecture):
     embeddings `embedding_dim` wide. Every `fusion` but concat first brings all modalities to the width `common`.
     """
 
+    reads = False
+    modalities = ("image", "text", "audio")
     image_channels: Channels = (16, 32)
     audio_channels: Channels = (32, 32)
     embedding_dim: Positive = 32

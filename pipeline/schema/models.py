@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from pipeline.schema.base import Block, Count, Name, Positive
+from pipeline.schema.data import Dataset, DigitsDataset
 from pipeline.schema.families import FAMILIES, Family
 from pipeline.schema.formats import FORMATS, PROCESSOR_FUSIONS, refusal
 from pipeline.schema.quantization import Quantization
@@ -93,3 +94,20 @@ class Model(Block):
                 "or leave processor out of formats"
             )
         return self
+
+    def mismatch(self, dataset: Dataset) -> str | None:
+        """Why the family cannot learn from a data set, as a sentence, or None where it can."""
+        family, block = FAMILIES[self.family], self.architecture
+        classifiers = [name for name, each in FAMILIES.items() if each.modalities]
+        if not isinstance(dataset, DigitsDataset):
+            if not family.reads:
+                return f"a {self.family} model needs a data set of the kind digits, and {self.dataset!r} is {dataset.kind}: choose another"
+            if getattr(block, "least_steps", None) is not None:
+                return f"architecture.least_steps is for images, and {self.dataset!r} is {dataset.kind}: leave it out"
+            return None
+        if not family.modalities:
+            return f"a {self.family} model reads tokens, and {self.dataset!r} is {dataset.kind}: choose one of {', '.join(classifiers)}"
+        if other := [name for name in dataset.modalities if name not in family.modalities]:
+            return f"a {self.family} model classifies by {', '.join(family.modalities)}, not {other[0]}: change {self.dataset}.modalities"
+        given = [key for key in ("input_neurons", "output_neurons") if getattr(block, key, None) is not None]
+        return f"architecture.{given[0]} follows from the pixels and classes of {self.dataset!r}: leave it out" if given else None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline import rng
 from pipeline.data import features, sampler
@@ -48,6 +49,11 @@ class Classification(Task):
         if s.augment:
             parts = [augmentation.augment(part, each, s.augment, stream) for part, each in zip(parts, self.layout, strict=True)]
         return Batch(features.join(torch.from_numpy(presence_BM), parts), torch.from_numpy(train.labels[chosen])[:, None])
+
+    def loss(self, inputs_BF: Tensor, logits_BAC: Tensor, targets_B1: Tensor) -> Tensor:
+        """Of a network that answers several times, the mean over its answers."""
+        answers = logits_BAC.shape[1]
+        return super().loss(inputs_BF, logits_BAC, targets_B1.expand(-1, answers)) / answers
 
     def whole(self, split: str, limit: int | None = None) -> Iterator[Batch]:
         """All modalities of every sample, or of `limit` samples evenly spread: they are in the order of their classes."""

@@ -79,7 +79,7 @@ class Task(ABC):
             return loss
         with torch.no_grad():
             wanted = self.teacher(inputs_BT)
-        return (1 - self.share) * loss + self.share * divergence_sum(logits_BTV, wanted, targets_BT)
+        return (1 - self.share) * loss + self.share * divergence_sum(logits_BTV, wanted.expand_as(logits_BTV), targets_BT)
 
     piece = sys.maxsize
     """Tokens that a module is given at a time in evaluation; its state goes from one piece to the next."""
