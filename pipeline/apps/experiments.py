@@ -30,7 +30,9 @@ def pentary(seeds: Annotated[int, typer.Option(min=1, help="Trainings of each ne
 )
 def realnet(
     only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(REALNET)}; may be repeated.", show_default="all")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each.", show_default="20 for xor, 5 for the others")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each.", show_default="20 for xor, 5 for transfer, 3 for the others")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Results; trainings that are there are not repeated.")] = Path("experiments/realnet"),
 ) -> None:
     """RealNet beside GRU, RNN, MLP and linear models of no more parameters: a table and pictures, in the folder and in MLflow."""

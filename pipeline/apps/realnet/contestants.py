@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.apps.realnet.sequences import Figures, Task
@@ -26,17 +27,20 @@ class Layer(nn.Module):
 
 
 class Whole(nn.Module):
-    """No memory: it sees all steps at once, and answers at all of them. No hidden units: linear."""
+    """No memory: it sees all frames that hold anything at once, and answers at all steps that are asked. No hidden units: linear."""
 
-    def __init__(self, steps: int, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, task: Task, hidden: int) -> None:
         super().__init__()
-        self.shape = (steps, outputs)
-        self.net: nn.Module = nn.Linear(steps * inputs, steps * outputs)
+        steps = task.steps or 1
+        self.told, self.silent = task.told or steps, steps - 1 if task.at_end else 0
+        self.shape, inputs = (steps - self.silent, task.outputs), self.told * task.inputs
+        outputs = self.shape[0] * self.shape[1]
+        self.net: nn.Module = nn.Linear(inputs, outputs)
         if hidden:
-            self.net = nn.Sequential(nn.Linear(steps * inputs, hidden), nn.Tanh(), nn.Linear(hidden, steps * outputs))
+            self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x.flatten(1)).view(len(x), *self.shape)
+        return F.pad(self.net(x[:, : self.told].flatten(1)).view(len(x), *self.shape), (0, 0, self.silent, 0))
 
 
 class Run(nn.Module):
@@ -64,9 +68,8 @@ def contestants(task: Task) -> dict[str, Maker]:
         "RNN": largest(lambda hidden: Layer(nn.RNN, f, hidden, o), budget),
     }
     if task.steps is not None:
-        steps = task.steps
-        makers["MLP"] = largest(lambda hidden: Whole(steps, f, hidden, o), budget)
-        makers["linear"] = lambda: Whole(steps, f, 0, o)
+        makers["MLP"] = largest(lambda hidden: Whole(task, hidden), budget)
+        makers["linear"] = lambda: Whole(task, 0)
     return makers
 
 

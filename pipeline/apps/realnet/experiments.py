@@ -48,7 +48,7 @@ def experiments() -> dict[str, Experiment]:
     return {name: _sequences(task) for name, task in sequences.TASKS.items()} | {
         "digits": Experiment(
             digits.GOAL,
-            5,
+            3,
             {
                 "RealNet": lambda seed: Outcome(*digits.realnet(seed)),
                 **{name: _without_curve(partial(digits.baseline, make)) for name, make in digits.makers().items()},
@@ -69,7 +69,7 @@ def _without_curve(run: Callable[[int], tuple[int, Figures]]) -> Callable[[int],
 
 
 def run(names: list[str], seeds: int | None, folder: Path) -> list[dict[str, Any]]:
-    """Do the trainings that are not done, then write results.csv, results.md, figures.svg and anytime.svg; returns the table.
+    """Do the trainings that are not done, then write results.csv and .md, overview.md, figures.svg and anytime.svg; returns the table.
 
     A training counts as done if its file is of the code that runs. Threads: one, so that the same numbers come out anywhere.
     """
@@ -110,10 +110,11 @@ class Study:
 
     def conclude(self, rows: list[dict[str, Any]]) -> None:
         """Table and pictures as files, and everything to MLflow."""
-        shown, outputs = table(rows), [self.folder / name for name in ("results.csv", "results.md", "figures.svg")]
+        shown, outputs = table(rows), [self.folder / name for name in ("results.csv", "results.md", "overview.md", "figures.svg")]
         io.write_csv(outputs[0], shown)
-        io.write_bytes(outputs[1], markdown(shown).encode())
-        draw(rows, outputs[2])
+        io.write_bytes(outputs[1], markdown(shown, COLUMNS).encode())
+        io.write_bytes(outputs[2], markdown(*overview(shown)).encode())
+        draw(rows, outputs[3])
         curves = {row["net"]: [result["curve"] for result in row["results"]] for row in rows if row["results"][0]["curve"]}
         if curves:
             outputs.append(self.folder / "anytime.svg")
@@ -159,10 +160,23 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def markdown(lines: list[dict[str, Any]]) -> str:
-    """The table for a page."""
-    head = ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join("---:" if column in COLUMNS[3:] else "---" for column in COLUMNS) + "|"]
-    return "\n".join(head + ["| " + " | ".join(_text(line[column]) for column in COLUMNS) + " |" for line in lines]) + "\n"
+def overview(lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """One row a task: the first figure of each contestant, mean (least to most) where the seeds differ; and the columns."""
+    first: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        row = first.setdefault(line["task"], {"task": line["task"], "figure": line["figure"]})
+        if line["figure"] == row["figure"]:
+            spread = f" ({line['least']:.3g} to {line['most']:.3g})" if line["least"] < line["most"] else ""
+            row[line["net"]] = f"{line['mean']:.3g}{spread}, {line['seeds']} seeds, {line['parameters']:,} weights"
+    columns = tuple(dict.fromkeys(column for row in first.values() for column in row))
+    return list(first.values()), columns
+
+
+def markdown(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """A table for a page; numbers to the right."""
+    numeric = [any(isinstance(line.get(column), int | float) for line in lines) for column in columns]
+    head = ["| " + " | ".join(columns) + " |", "|" + "|".join("---:" if right else "---" for right in numeric) + "|"]
+    return "\n".join(head + ["| " + " | ".join(_text(line.get(column, "")) for column in columns) + " |" for line in lines]) + "\n"
 
 
 def _text(value: Any) -> str:

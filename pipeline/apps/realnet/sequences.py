@@ -32,9 +32,13 @@ class Task:
     draw: Callable[[Generator, int], Batch]
     judge: Callable[[Net, Generator], Figures]
     goal: str
-    seeds: int = 5
+    seeds: int = 3
     steps: int | None = None
     """Length of all sequences; None: they differ, and a network without memory cannot take part."""
+    told: int | None = None
+    """Frames, from the first, that hold anything; None: all."""
+    at_end: bool = False
+    """Whether only the last step is asked."""
 
 
 def _at_end(x: Tensor, answers: Tensor) -> Batch:
@@ -118,9 +122,9 @@ def _share_of_variance(draw: Callable[[Generator, int], Batch]) -> Callable[[Net
 
 
 TASKS = {
-    "xor": Task(2, 1, 3, 3000, 2e-2, _xor, _judge_xor, "1 on 19 of 20 seeds", seeds=20, steps=5),
+    "xor": Task(2, 1, 3, 3000, 2e-2, _xor, _judge_xor, "1 on 19 of 20 seeds", seeds=20, steps=5, told=1, at_end=True),
     "latch": Task(1, 1, 32, 2000, 5e-3, _latch, _judge_latch, "0.99"),
-    "sine": Task(1, 1, 48, 1500, 5e-3, _sine, _share_of_variance(_sine), "0.01", steps=30),
-    "adder": Task(1, 1, 32, 1500, 5e-3, _adder, _share_of_variance(_adder), "0.01", steps=15),
-    "stopwatch": Task(1, 1, 48, 1500, 5e-3, _stopwatch, _judge_stopwatch, "0", steps=30),
+    "sine": Task(1, 1, 48, 1500, 5e-3, _sine, _share_of_variance(_sine), "0.01", steps=30, told=1),
+    "adder": Task(1, 1, 32, 1500, 5e-3, _adder, _share_of_variance(_adder), "0.01", steps=15, at_end=True),
+    "stopwatch": Task(1, 1, 48, 1500, 5e-3, _stopwatch, _judge_stopwatch, "0", steps=30, told=1),
 }
