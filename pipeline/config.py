@@ -81,7 +81,9 @@ def _read(path: Path) -> Any:
 def _parsed(text: str, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UserError(f"{origin} is not valid YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date or a number that Python has none of is a ValueError
         raise UserError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
 
 

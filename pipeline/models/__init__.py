@@ -125,7 +125,8 @@ def hollow(config: Mapping[str, Any], path: Path) -> Model:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} describes no model that can be built ({error!r}): {AGAIN}") from None
+        what = next(iter(str(error).splitlines()), "")  # torch's messages go on with a trace
+        raise UserError(f"{path} describes no model that can be built ({type(error).__name__}: {what!r}): {AGAIN}") from None
 
 
 class _Hollow(TorchFunctionMode):

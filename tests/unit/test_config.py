@@ -158,3 +158,12 @@ def test_an_unknown_preset_brings_the_list(name, monkeypatch):
     monkeypatch.chdir(PROJECT)
     with pytest.raises(UserError, match=r"choose one of default, .*smoke"):
         configuration.preset(name)
+
+
+@pytest.mark.parametrize(
+    "text, message", [("[" * 100_000, "it is nested too deeply"), ("seed: 2001-99-99", "month must be in 1..12"), ("a: [", "while parsing")]
+)
+def test_yaml_that_is_none_is_one_sentence(text, message):
+    with pytest.raises(UserError, match=f"^here is not valid YAML: .*{message}") as refused:
+        configuration.parse_text(text, "here")
+    assert len(str(refused.value).splitlines()) == 1

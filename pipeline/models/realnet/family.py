@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.models.realnet import classifier, language
 from pipeline.models.realnet.classifier import RealNetClassifier
 from pipeline.models.realnet.language import RealNetLanguage
+from pipeline.ops.reference_recurrent import ACTIVATIONS
 
 
 def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +39,9 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
 
 
 def build(config: Mapping[str, Any]) -> RealNetClassifier | RealNetLanguage:
-    """A module whose weights mean nothing yet: `initialize` it or load them."""
+    """A module whose weights mean nothing yet: `initialize` it or load them. Raises `UserError` for an activation that there is not."""
+    if (activation := config["activation"]) not in list(ACTIVATIONS):
+        raise UserError(f"activation is {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
     return RealNetClassifier(config) if config["quintet"]["task"] == "classification" else RealNetLanguage(config)
 
 

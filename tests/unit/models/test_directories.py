@@ -7,7 +7,7 @@ import torch
 
 from pipeline import io, models
 from pipeline.errors import UserError
-from tests.unit.models import tiny
+from tests.unit.models import recurrent, tiny
 
 
 @pytest.fixture
@@ -77,3 +77,11 @@ def test_hostile_sizes_are_refused_before_memory_is_taken(folder: Path, change: 
     io.write_json(folder / "config.json", {**tiny.config(), **change})
     with pytest.raises(UserError, match=message):
         models.load(folder)
+
+
+@pytest.mark.parametrize("activation", ["swish", 3, None, ["gelu"]])
+def test_an_unknown_activation_is_refused_at_once(activation: object, tmp_path: Path) -> None:
+    module = recurrent.model("realnet")
+    models.save(module.state_dict(), {**module.config, "activation": activation}, tmp_path / "model.safetensors", tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"config\.json: activation is .*: choose one of .*gelu"):
+        models.load(tmp_path)

@@ -103,6 +103,16 @@ def test_a_size_that_the_weights_cannot_have_is_refused(family: str, tmp_path: P
         models.load(tmp_path)
 
 
+def test_what_torch_says_to_a_size_is_one_sentence(family: str, tmp_path: Path) -> None:
+    """It puts a trace of its own calls after some of its messages."""
+    module = recurrent.model(family)
+    size = "num_neurons" if family == "realnet" else "embedding_size"
+    models.save(module.state_dict(), {**module.config, size: -(2**70)}, tmp_path / "model.safetensors", tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"config\.json describes no model that can be built \(.*run the stage") as refused:
+        models.load(tmp_path)
+    assert "Exception raised" not in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
 def test_it_is_the_librarys_network(family: str) -> None:
     """RealNet's own class in sequential mode computes the same, and `torch.nn.GRU` what the baseline does."""
     module, tokens = recurrent.model(family), recurrent.tokens(3, 9)
