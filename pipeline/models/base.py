@@ -46,8 +46,16 @@ class Model(Weights):
         return {}
 
     def blocks(self) -> list[nn.Module]:
-        """Modules that work one after another, each on what the one before it returned; `tail` makes logits of the last's."""
+        """Modules that work one after another, each on what the one before it returned; `tail` makes logits of the last's.
+
+        They share the model's parameters. One whose attribute `adds_to_stream` is true returns its first argument plus what its last
+        linear map returns.
+        """
         return []
+
+    def enter(self, tokens: Tensor) -> tuple[Any, ...]:
+        """What the first of `blocks` is called with; the others take what was returned in place of the first argument."""
+        raise NotImplementedError
 
     def tail(self, x: Tensor) -> Tensor:
         """Logits of what the last of `blocks` returned."""

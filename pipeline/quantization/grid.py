@@ -17,6 +17,8 @@ EXACT = 15
 """Up to so many levels the best scale is found exactly."""
 CHUNK = 1 << 21
 """Breakpoints that are searched at a time: bounds the memory."""
+ROWS = 1024
+"""Rows whose errors are summed at a time, for the same reason."""
 SCALE_TYPE = torch.bfloat16
 """What scales are in memory: it holds all that files can (`stored`)."""
 SCALE_STEPS = 254
@@ -95,7 +97,8 @@ def nearest(weight_RK: Tensor, scale_R: Tensor, levels: int = 5) -> Tensor:
 
 def snr_db(weight_RK: Tensor, digits_RK: Tensor, scale_R: Tensor) -> float | None:
     """Signal-to-noise ratio of the quantized weights in decibels; None where there is no noise or no signal."""
-    weight = weight_RK.double()
-    signal = weight.square().sum().item()
-    noise = (weight - digits_RK * scale_R.double()[:, None]).square().sum().item()
+    signal = noise = 0.0
+    for weight, digits, scale in zip(*(part.split(ROWS) for part in (weight_RK, digits_RK, scale_R)), strict=True):
+        signal += weight.double().square().sum().item()
+        noise += (weight - digits * scale.double()[:, None]).square_().sum().item()
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

@@ -13,9 +13,9 @@ Level = Literal[3, 4, 5, 7, 9, 15, 256]
 class Ptq(Block):
     """Rounding without training, on `calibration` sequences of the training split; each step can be left out, to see what it is worth.
 
-    `rotation`: Hadamard matrices folded into the weights. `match`: each matrix makes up for the errors before it. `search`, `feedback`,
-    `order`, `descent`, `refit`: see `pipeline.quantization.ptq.rounding`. `damping` is added to the inputs' second moments, as a share of
-    their mean. Results are measured on `held_out` sequences more.
+    `rotation`: Hadamard matrices folded into the weights. `match`: each matrix makes up for the errors before it, and with `residual` those
+    that add to a stream for the stream's too. `search`, `feedback`, `order`, `descent`, `refit`: see `pipeline.quantization.ptq.rounding`.
+    `damping` is added to the inputs' second moments, as a share of their mean. Results are measured on `held_out` sequences more.
     """
 
     calibration: Positive = 256
@@ -23,6 +23,7 @@ class Ptq(Block):
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
     rotation: bool = True
     match: bool = True
+    residual: bool = True
     search: bool = True
     feedback: bool = True
     order: bool = True

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from pipeline import rng
 from pipeline.models.base import Model
+from pipeline.models.transformer.rotary import rotary_tables, rotate
 from pipeline.models.transformer.sizes import require_possible
+from pipeline.models.transformer.sublayers import halves
 
 SHORT = 256
 """Up to this context, attention without a cache is written out on a CPU: torch's fused kernel is several times slower there where it takes
@@ -100,12 +102,6 @@ def attend(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor) -> Tensor:
     return torch.bmm(scores.softmax(-1), v_BHTK.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
-def rotate(x_BTHK: Tensor, cosine_T1K: Tensor, sine_T1K: Tensor) -> Tensor:
-    """Rotary positions: channel i turns together with channel i + K/2."""
-    first, second = x_BTHK.chunk(2, -1)
-    return x_BTHK * cosine_T1K + torch.cat((-second, first), -1) * sine_T1K
-
-
 class MLP(nn.Module):
     """SwiGLU."""
 
@@ -177,7 +173,10 @@ class Transformer(Model):
         return self.tail(x_BTD), state
 
     def blocks(self) -> list[nn.Module]:
-        return list(self.model.layers)
+        return [half for layer in self.model.layers for half in halves(layer)]
+
+    def enter(self, tokens_BT: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], None]:
+        return self.dropout(self.model.embed_tokens(tokens_BT)), self.angles(0, tokens_BT.shape[1]), None
 
     def tail(self, x_BTD: Tensor) -> Tensor:
         """Logits [B, T, V] of what the last layer returned."""
@@ -225,12 +224,13 @@ class Transformer(Model):
 
 def _turn(weight_RC: Tensor, rows: Tensor | None, columns: Tensor | None) -> None:
     """Give a matrix new axes, where it writes (`rows`) and where it reads (`columns`), block by block if there are more channels."""
-    weight = weight_RC.double()
-    if rows is not None:
-        weight = torch.einsum("bic,ij->bjc", weight.unflatten(0, (-1, len(rows))), rows).flatten(0, 1)
-    if columns is not None:
-        weight = torch.einsum("rbi,ij->rbj", weight.unflatten(1, (-1, len(columns))), columns).flatten(1)
-    weight_RC.copy_(weight)
+    for some_RC in weight_RC.split(len(weight_RC) if rows is not None else 1024):  # the output matrix alone may have many rows
+        weight = some_RC.double()
+        if rows is not None:
+            weight = torch.einsum("bic,ij->bjc", weight.unflatten(0, (-1, len(rows))), rows).flatten(0, 1)
+        if columns is not None:
+            weight = torch.einsum("rbi,ij->rbj", weight.unflatten(1, (-1, len(columns))), columns).flatten(1)
+        some_RC.copy_(weight)
 
 
 def _fold(norm: nn.RMSNorm, readers: Sequence[nn.Linear], columns: Tensor) -> None:
@@ -239,14 +239,6 @@ def _fold(norm: nn.RMSNorm, readers: Sequence[nn.Linear], columns: Tensor) -> No
         reader.weight.mul_(norm.weight)
         _turn(reader.weight, None, columns)
     norm.weight.fill_(1.0)
-
-
-def rotary_tables(positions: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [positions, 1, head_dim] of the angles p * base^(-2i / head_dim), each angle for both halves."""
-    frequency = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angle = torch.outer(torch.arange(positions, dtype=torch.float32), frequency)
-    angle = torch.cat((angle, angle), -1)[:, None, :]
-    return angle.cos(), angle.sin()
 
 
 def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 `rotation` first puts the model on axes that are easier to round. Then, part by part (`calibration`), each matrix is found (`rounding`) for
 the second moments of the inputs that it will get behind the matrices quantized before it; with `match`, it is to answer those as it
-answered the float model's inputs, so that it makes up for the errors before it (as in GPTAQ: Li et al. 2025, arXiv:2504.02692).
-Shapes: R rows, K columns, N positions.
+answered the float model's inputs, so that it makes up for the errors before it (as in GPTAQ: Li et al. 2025, arXiv:2504.02692); with
+`residual`, what is added to a stream makes up for the stream's own error too. Shapes: R rows, K columns, N positions.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline import ops
 from pipeline.models.base import Model
@@ -20,8 +19,12 @@ from pipeline.progress import Bar
 from pipeline.quantization import grid
 from pipeline.quantization.modules import PackedMatrix
 from pipeline.quantization.ptq import calibration, rounding
-from pipeline.quantization.ptq.calibration import Group, Part
+from pipeline.quantization.ptq.calibration import Group, Inputs, Part
 from pipeline.quantization.ptq.rotation import rotate
+from pipeline.quantization.ptq.threads import side_by_side
+
+GRAM = 512
+"""Columns of a second moment found at a time."""
 
 
 class Found(NamedTuple):
@@ -35,10 +38,14 @@ class Found(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Means over the calibration's positions of x^T x, [K, K], and of (x0 - x)^T x, where x0 is the same input in the float model."""
+    """Means over the calibration's positions of x^T x, and of (x0 - x)^T x, where x0 is the same input in the float model, [K, K] each.
+
+    `drift_RK` is the mean of (r0 - r)^T x, where the maps' outputs are added to a stream r; None where they are not.
+    """
 
     own_KK: Tensor
     lost_KK: Tensor
+    drift_RK: Tensor | None
 
 
 @torch.no_grad()
@@ -51,66 +58,142 @@ def quantize(module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor
     never reach.
     """
     names = {id(parameter): name for name, parameter in module.quantizable().items()}
-    linears = {id(child.weight) for child in module.modules() if isinstance(child, nn.Linear)}
     found = Found({}, {}, {})
-    original = copy.deepcopy(module, {id(block): block for block in module.blocks()})
-    for name, parameter in module.quantizable().items():
-        if id(parameter) not in linears:
-            _put(found, name, parameter, *grid.quantize(parameter, levels[name]), levels[name])
-    used = len(batches)
-    with Bar("quantize", total=len(names) - len(found.packed), unit="matrices") as bar:
-        for part in calibration.parts(module, original, [*batches, *held_out]):
-            for group in calibration.groups(part):
-                moments = _moments(part, group, range(used))
-                weights = {local: cast("nn.Parameter", calibration.linear(part.module, local).weight) for local in group.names}
-                for weight in weights.values():
-                    name = names[id(weight)]
-                    solution = rounding.solve(_target(weight.double(), moments, steps), moments.own_KK, levels[name], steps)
+    maps = {id(child.weight) for child in calibration.linears(module).values()}
+
+    def begin() -> None:
+        for name, parameter in module.quantizable().items():
+            if id(parameter) not in maps:
+                _put(found, name, parameter, *grid.quantize(parameter, levels[name]), levels[name])
+
+    with Bar("quantize", total=len(maps), unit="matrices") as bar:
+        for part in calibration.parts(module, [*batches, *held_out], begin):
+            here = {
+                local: names[id(child.weight)] for local, child in calibration.linears(part.module).items() if id(child.weight) in names
+            }
+            groups = calibration.groups(part)
+            for group in groups:
+                problem = _problem(part, group, len(batches), group is groups[-1], steps)
+                for local in group.names:
+                    weight, name = calibration.linear(part.module, local).weight, here[local]
+                    solution = rounding.solve(problem.target(weight), problem.inputs, levels[name], steps)
                     _put(found, name, weight, *solution, levels[name])
                     bar.advance(1)
-                ratios = _ratios(part, group, range(used, used + len(held_out)))
-                found.output_snr.update({names[id(weights[local])]: ratio for local, ratio in ratios.items()})
+            ratios = _move_on(part, groups, len(batches))
+            found.output_snr.update({here[local]: ratio for local, ratio in ratios.items()})
     if found.packed.keys() != levels.keys():
         raise ValueError(f"module: no input reaches {sorted(levels.keys() - found.packed.keys())}")
     return found
 
 
-def _put(found: Found, name: str, parameter: nn.Parameter, digits_RK: Tensor, scale_R: Tensor, levels: int) -> None:
+def _put(found: Found, name: str, parameter: Tensor, digits_RK: Tensor, scale_R: Tensor, levels: int) -> None:
     """Note a matrix's digits, and give its parameter the weights that they stand for."""
     matrix = PackedMatrix(ops.pack(digits_RK, levels), scale_R, digits_RK.shape[1], levels)
     found.packed[name], found.weight_snr[name] = matrix, grid.snr_db(parameter, digits_RK, scale_R)
     parameter.copy_(matrix.dense())
 
 
-def _moments(part: Part, group: Group, batches: range) -> Moments:
-    columns = calibration.linear(part.module, group.names[0]).in_features
-    own, lost, count = torch.zeros(columns, columns, dtype=torch.float64), torch.zeros(columns, columns, dtype=torch.float64), 0
-    for batch in batches:
-        x_NK, x0_NK = calibration.inputs(part, group, batch)
-        own += x_NK.T @ x_NK
-        lost += (x0_NK - x_NK).T @ x_NK
-        count += len(x_NK)
-    return Moments(own / count, lost / count)
+class _Problem(NamedTuple):
+    """What the matrices of a group are to be rounded for."""
+
+    inputs: rounding.Inputs
+    match_KK: Tensor | None
+    """L H^-1: W + W L H^-1 comes nearest to the float model's outputs on the quantized model's inputs."""
+    drift_RK: Tensor | None
+    """What to add to that so that the stream comes nearest too."""
+
+    def target(self, weight_RK: Tensor) -> Tensor:
+        """The weights to round."""
+        if self.match_KK is not None:
+            weight_RK = torch.addmm(weight_RK, weight_RK, self.match_KK)
+        return weight_RK if self.drift_RK is None else weight_RK + self.drift_RK
 
 
-def _target(weight_RK: Tensor, moments: Moments, steps: Any) -> Tensor:
-    """The weights that come nearest to the float model's outputs on the quantized model's inputs: W + W L H^-1."""
+def _problem(part: Part, group: Group, used: int, last: bool, steps: Any) -> _Problem:
+    """`last`: whether the float model's run for this group may go to the end of the part, which then moves it on."""
+    moments = _moments(part, group, used, last, steps)
+    inputs = rounding.prepare(moments.own_KK, steps)
     if not steps.match:
-        return weight_RK
-    factor = torch.linalg.cholesky(rounding.damped(moments.own_KK, steps.damping))
-    return weight_RK + torch.cholesky_solve((weight_RK @ moments.lost_KK).T, factor).T
+        return _Problem(inputs, None, None)
+    factor_KK = torch.linalg.cholesky(rounding.damped(moments.own_KK.double(), steps.damping))
+
+    def behind(product: Tensor) -> Tensor:
+        return torch.cholesky_solve(product.double().T, factor_KK).T.float()
+
+    return _Problem(inputs, behind(moments.lost_KK), None if moments.drift_RK is None else behind(moments.drift_RK))
 
 
-def _ratios(part: Part, group: Group, batches: range) -> dict[str, float | None]:
-    """Signal to noise of the maps' outputs in dB; None without noise or signal."""
-    signal, noise = dict.fromkeys(group.names, 0.0), dict.fromkeys(group.names, 0.0)
-    for batch in batches:
-        x_NK, x0_NK = calibration.inputs(part, group, batch)
+def _moments(part: Part, group: Group, used: int, last: bool, steps: Any) -> Moments:
+    streams, first = last and steps.residual and part.adds_to_stream, group.names[:1]
+    with calibration.watched(part.module, first) as run, calibration.watched(part.original, first) as run_original:
+
+        def of_batch(batch: int) -> list[Tensor]:
+            now, before = part.arguments[batch], part.original_arguments[batch]
+            x_NK = run(now, group.calls)[0][first[0]]
+            inputs, returned = run_original(before, 0 if last and part.leads_on else group.calls)
+            if returned is not None:
+                part.original_arguments[batch] = calibration.held(returned, *before[1:])
+            x0_NK = inputs[first[0]]
+            drift = [(before[0].float() - now[0].float()).flatten(0, -2).T @ x_NK] if streams else []
+            return [product / len(x_NK) for product in (_gram(x_NK), (x0_NK - x_NK).T @ x_NK, *drift)]
+
+        sums: list[Tensor] = []
+        for products in side_by_side(of_batch, range(used)):
+            sums = [total.add_(product) for total, product in zip(sums, products, strict=True)] if sums else products
+    own_KK, lost_KK, *drift = [total / used for total in sums]
+    return Moments(own_KK, lost_KK, drift[0] if drift else None)
+
+
+def _gram(x_NK: Tensor) -> Tensor:
+    """x^T x by blocks, of which those below the diagonal are those above it."""
+    columns = x_NK.shape[1]
+    gram_KK = x_NK.new_empty(columns, columns)
+    for start in range(0, columns, GRAM):
+        end = start + GRAM
+        gram_KK[start:end, start:] = x_NK[:, start:end].T @ x_NK[:, start:]
+        gram_KK[end:, start:end] = gram_KK[start:end, end:].T
+    return gram_KK
+
+
+def _move_on(part: Part, groups: Sequence[Group], used: int) -> dict[str, float | None]:
+    """Give the part's arguments to the next one; signal to noise of the maps' outputs in dB on all batches but the `used`."""
+    names, powers = [group.names[0] for group in groups], {name: [0.0, 0.0] for group in groups for name in group.names}
+    calls = 0 if part.leads_on else sum(group.calls for group in groups)
+    if not (part.leads_on or groups):
+        return {}
+    with calibration.watched(part.module, names) as run, calibration.watched(part.original, names) as run_original:
+
+        def of_batch(batch: int) -> dict[str, tuple[float, float]]:
+            measured = batch >= used
+            sides = [(run, part.arguments), (run_original, part.original_arguments)][: 2 if measured or not groups else 1]
+            inputs = []
+            for call, arguments in sides:
+                found, returned = call(arguments[batch], calls)
+                if part.leads_on:
+                    arguments[batch] = calibration.held(returned, *arguments[batch][1:])
+                inputs.append(found)
+            return _powers(part, groups, *inputs) if measured else {}
+
+        for found in side_by_side(of_batch, range(0 if part.leads_on else used, len(part.arguments))):
+            for name, (signal, noise) in found.items():
+                powers[name] = [powers[name][0] + signal, powers[name][1] + noise]
+    return {name: 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None for name, (signal, noise) in powers.items()}
+
+
+def _powers(part: Part, groups: Sequence[Group], inputs: Inputs, original: Inputs) -> dict[str, tuple[float, float]]:
+    """Signal and noise of each map's outputs, summed."""
+    found = {}
+    for group in groups:
+        x_NK, x0_NK = inputs[group.names[0]], original[group.names[0]]
         for name in group.names:
-            wanted_NR = x0_NK @ calibration.linear(part.original, name).weight.T
-            signal[name] += wanted_NR.double().square().sum().item()
-            noise[name] += (wanted_NR - x_NK @ calibration.linear(part.module, name).weight.T).double().square().sum().item()
-    return {name: 10 * math.log10(signal[name] / noise[name]) if noise[name] > 0 and signal[name] > 0 else None for name in group.names}
+            signal = noise = 0.0
+            weights = (calibration.linear(module, name).weight.split(rounding.ROWS) for module in (part.module, part.original))
+            for some, some0 in zip(*weights, strict=True):
+                wanted = x0_NK @ some0.T
+                signal += wanted.square().sum(dtype=torch.float64).item()
+                noise += (wanted - x_NK @ some.T).square().sum(dtype=torch.float64).item()
+            found[name] = signal, noise
+    return found
 
 
 __all__ = ["quantize", "rotate"]

@@ -1,14 +1,15 @@
 """The inputs that a model's linear maps get: gathered part by part, so that no more than one part's are in memory.
 
 A part is one of a model's `blocks`, or its tail; a model without blocks is one part. Each part is run twice: as it was, on what the float
-model's earlier parts returned, and as it is becoming, on what the quantized earlier parts returned.
+model's earlier parts returned, and as it is becoming, on what the quantized earlier parts returned. Batches run on two threads.
 Shapes: N positions, K columns.
 """
 
 import contextlib
 import copy
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -17,16 +18,24 @@ from torch import Tensor, nn
 from pipeline.models.base import Model
 
 Arguments = tuple[Any, ...]
+Inputs = dict[str, Tensor]
 
 
 class Part(NamedTuple):
-    """A part of a model, and the arguments of its calls, one a batch, in the float model and in the quantized one."""
+    """A part of a model, and the arguments of its next calls, one a batch, in the quantized model and in the float one."""
 
     module: nn.Module
     original: nn.Module
     """A copy of `module` that stays as it is."""
     arguments: list[Arguments]
     original_arguments: list[Arguments]
+    leads_on: bool
+    """Whether another part takes what it returns."""
+
+    @property
+    def adds_to_stream(self) -> bool:
+        """Whether it returns its first argument plus what its last linear map returns."""
+        return bool(getattr(self.module, "adds_to_stream", False))
 
 
 class Group(NamedTuple):
@@ -45,45 +54,43 @@ class _Tail(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
         return self.model.tail(x)
 
 
-def parts(model: Model, original: Model, batches: Sequence[Tensor]) -> Iterator[Part]:
-    """The parts of `model`, whose embeddings are quantized already; each is to be quantized before the next is asked for.
+def parts(model: Model, batches: Sequence[Tensor], begin: Callable[[], None]) -> Iterator[Part]:
+    """The parts of `model`; each is to be quantized, and its arguments moved on, before the next is asked for.
 
-    `original` is the model with its own embeddings; it may share all else with `model`, and serves for the first part's arguments only.
+    `begin` is called once nothing depends any more on what is quantized before the first part, the embeddings.
     """
     blocks = model.blocks()
     if not blocks:
+        original = copy.deepcopy(model)
+        begin()
         calls: list[Arguments] = [(tokens,) for tokens in batches]
-        yield Part(model, original, calls, calls)
+        yield Part(model, original, calls, calls, False)
         return
-    now, before = ([_arguments(one, tokens) for tokens in batches] for one in (model, original))
+    before = [held(*model.enter(tokens)) for tokens in batches]
+    begin()
+    now = [held(*model.enter(tokens)) for tokens in batches]
     for block in blocks:
-        frozen = copy.deepcopy(block)
-        yield Part(block, frozen, now, before)
-        for module, arguments in ((block, now), (frozen, before)):
-            for i, (_, *rest) in enumerate(arguments):
-                arguments[i] = (module(*arguments[i]), *rest)
+        yield Part(block, copy.deepcopy(block), now, before, True)
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    shared = {id(parameter): parameter for module in (*blocks, *embeddings) for parameter in module.parameters()}
     tail = _Tail(model)
-    shared = {id(block): block for block in blocks}
-    yield Part(tail, copy.deepcopy(tail, shared), [(x,) for x, *_ in now], [(x,) for x, *_ in before])
+    yield Part(tail, copy.deepcopy(tail, shared), now, before, False)
 
 
-def _arguments(model: Model, tokens: Tensor) -> Arguments:
-    """What the first block is called with."""
-    found: list[Arguments] = []
+def held(x: Tensor, *rest: Any) -> Arguments:
+    """Arguments to keep for a whole calibration: the first one in half precision where that holds its numbers, far finer than digits."""
+    half = x.half()
+    return (half if bool(half.isfinite().all()) else x, *rest)
 
-    def note(module: nn.Module, arguments: Arguments) -> None:
-        found.append(arguments)
-        raise _Arrived
 
-    handle = model.blocks()[0].register_forward_pre_hook(note)
-    with contextlib.suppress(_Arrived):
-        model(tokens)
-    handle.remove()
-    return found[0]
+def given(arguments: Arguments) -> Arguments:
+    """Arguments to call with."""
+    x, *rest = arguments
+    return (x.float() if x.is_floating_point() else x, *rest)
 
 
 def groups(part: Part) -> list[Group]:
@@ -93,9 +100,9 @@ def groups(part: Part) -> list[Group]:
     def note(name: str) -> Any:
         return lambda module, arguments: calls.append((name, arguments[0]))
 
-    linears = {name: module for name, module in part.module.named_modules() if isinstance(module, nn.Linear)}
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in linears.items()]
-    part.module(*part.arguments[0])
+    x, *rest = given(part.arguments[0])
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in linears(part.module).items()]
+    part.module(x[:1], *rest)
     for handle in handles:
         handle.remove()
     times = Counter(name for name, _ in calls)
@@ -111,26 +118,43 @@ def groups(part: Part) -> list[Group]:
     return [group for _, group in found]
 
 
+def linears(module: nn.Module) -> dict[str, nn.Linear]:
+    """The linear maps within a part, by their names there."""
+    return {name: child for name, child in module.named_modules() if isinstance(child, nn.Linear)}
+
+
 def linear(module: nn.Module, name: str) -> nn.Linear:
     """The linear map of a name within a part."""
     return cast("nn.Linear", module.get_submodule(name))
 
 
-def inputs(part: Part, group: Group, batch: int) -> tuple[Tensor, Tensor]:
-    """What the linear maps of a group get in one batch, [N, K] each: in the quantized model, and in the float one."""
-    return _input(part.module, group, part.arguments[batch]), _input(part.original, group, part.original_arguments[batch])
+@contextlib.contextmanager
+def watched(module: nn.Module, names: Sequence[str]) -> Iterator[Callable[[Arguments, int], tuple[Inputs, Any]]]:
+    """A function that calls the module, from any thread, and returns what its linear maps of these names got, [N, K], and what it returned.
 
+    Its second argument is the number of their calls to end after, with None returned; 0 lets it run to its end.
+    """
+    own = threading.local()
 
-def _input(module: nn.Module, group: Group, arguments: Arguments) -> Tensor:
-    found: list[Tensor] = []
+    def note(name: str) -> Any:
+        def notice(module: nn.Module, arguments: Arguments) -> None:
+            own.inputs.setdefault(name, []).append(arguments[0].flatten(0, -2))
+            own.left -= 1
+            if own.left == 0:
+                raise _Arrived
 
-    def note(module: nn.Module, given: Arguments) -> None:
-        found.append(given[0])
-        if len(found) == group.calls:
-            raise _Arrived
+        return notice
 
-    handle = linear(module, group.names[0]).register_forward_pre_hook(note)
-    with contextlib.suppress(_Arrived):
-        module(*arguments)
-    handle.remove()
-    return torch.cat([x.flatten(0, -2) for x in found])
+    def run(arguments: Arguments, calls: int) -> tuple[Inputs, Any]:
+        own.inputs, own.left, returned = {}, calls, None
+        with contextlib.suppress(_Arrived):
+            returned = module(*given(arguments))
+        inputs, own.inputs = own.inputs, None
+        return {name: torch.cat(found) if len(found) > 1 else found[0] for name, found in inputs.items()}, returned
+
+    handles = [linear(module, name).register_forward_pre_hook(note(name)) for name in names]
+    try:
+        yield run
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -4,15 +4,17 @@ H is the second moment of the inputs, the mean of x^T x, and e = w - s q. Five s
 by the squared error weighted with H's diagonal; `feedback`, digits column after column, each one's error made up for by the columns to
 come (GPTQ: Frantar et al. 2023, arXiv:2210.17323); `order`, the columns of the largest inputs first; `refit`, the best scale for the
 digits; `descent`, each digit in turn at its best, the others held (as in QuIP: Chee et al. 2023, arXiv:2307.13304).
-Shapes: R rows, K columns; everything in float64.
+Rows have nothing to do with each other, but for the range of scales that a file holds: they are taken some at a time, on two threads.
+Shapes: R rows, K columns.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.quantization import grid
+from pipeline.quantization.ptq.threads import side_by_side
 
 FACTORS = torch.linspace(0.5, 1.3, 33, dtype=torch.float64)
 """Scales that the search tries, as multiples of the one of least squared error."""
@@ -22,31 +24,29 @@ ROUNDS = 3
 """Turns of refit and descent."""
 SWEEPS = 2
 """Passes of a descent over all columns."""
+ROWS = 1024
+"""Rows taken at a time: bounds the memory."""
+HEADROOM = 16
+"""Steps (`grid.stored`) that refits may raise a matrix's largest scale by: an octave."""
 
 
-def solve(weight_RK: Tensor, moment_KK: Tensor, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
-    """Digits int8 [R, K] and stored scales [R] of a matrix whose inputs have this second moment; `steps` is the block `ptq`."""
-    scale_R = grid.best_scale(weight_RK, levels).clamp_min(torch.finfo(grid.SCALE_TYPE).tiny)
-    if steps.search:
-        scale_R = search(weight_RK, scale_R, moment_KK.diagonal(), levels)
-    scale_R = stored(scale_R)
+class Inputs(NamedTuple):
+    """What the inputs of a matrix are like: their moment, and what `feedback` makes of it, in the type to compute in."""
+
+    moment_KK: Tensor
+    order_K: Tensor
+    """The columns as `feedback` takes them."""
+    upper_KK: Tensor
+    """U in that order, where U^T U is the inverse of the damped moment."""
+
+
+def prepare(moment_KK: Tensor, steps: Any, dtype: torch.dtype = torch.float32) -> Inputs:
+    """`Inputs` by their moment; `steps` is the block `ptq`. Factors are found in float64."""
+    order_K = moment_KK.diagonal().argsort(descending=True, stable=True) if steps.order else torch.arange(len(moment_KK))
+    upper_KK = damped(moment_KK.double(), steps.damping)[order_K][:, order_K]
     if steps.feedback:
-        digits_RK = feedback(weight_RK, scale_R, damped(moment_KK, steps.damping), levels, steps.order)
-    else:
-        digits_RK = grid.nearest(weight_RK, scale_R, levels).double()
-    for _ in range(ROUNDS if steps.descent or steps.refit else 0):
-        if steps.refit:
-            scale_R = stored(refit(weight_RK, digits_RK, scale_R, moment_KK))
-        if steps.descent:
-            digits_RK = descend(weight_RK, digits_RK, scale_R, moment_KK, levels)
-    if steps.refit:
-        scale_R = stored(refit(weight_RK, digits_RK, scale_R, moment_KK))
-    return digits_RK.to(torch.int8), scale_R.to(grid.SCALE_TYPE)
-
-
-def stored(scale_R: Tensor) -> Tensor:
-    """Scales as they are stored, in float64."""
-    return grid.stored(scale_R).double()
+        upper_KK = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(upper_KK)), upper=True)
+    return Inputs(moment_KK.to(dtype), order_K, upper_KK.to(dtype))
 
 
 def damped(moment_KK: Tensor, share: float) -> Tensor:
@@ -55,12 +55,43 @@ def damped(moment_KK: Tensor, share: float) -> Tensor:
     return moment_KK + share * mean * torch.eye(len(moment_KK), dtype=moment_KK.dtype)
 
 
+def solve(weight_RK: Tensor, inputs: Inputs, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
+    """Digits int8 [R, K] and stored scales [R] of a matrix with these inputs; `steps` is the block `ptq`."""
+    parts = weight_RK.to(inputs.moment_KK.dtype).split(ROWS)
+    first_R = torch.cat(list(side_by_side(lambda part: start(part, inputs.moment_KK.diagonal(), levels, steps), parts)))
+    limits = _limits(first_R)
+    jobs = zip(parts, first_R.split(ROWS), strict=True)
+    found = list(side_by_side(lambda job: _solve(*job, inputs, limits, levels, steps), jobs))
+    digits, scales = zip(*found, strict=True)
+    return torch.cat(digits), torch.cat(scales).to(grid.SCALE_TYPE)
+
+
+def _limits(scale_R: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest step that scales may get, so that a file holds them all, whatever refits make of the largest."""
+    highest = grid.step_numbers(scale_R).max() + HEADROOM
+    return (highest - grid.SCALE_STEPS).clamp_min(1), highest
+
+
+def _held(scale_R: Tensor, limits: tuple[Tensor, Tensor]) -> Tensor:
+    """The nearest scales within `limits` that a file holds."""
+    return grid.scales_of(grid.step_numbers(scale_R).clamp(*limits)).to(scale_R.dtype)
+
+
+def start(weight_RK: Tensor, importance_K: Tensor, levels: int, steps: Any) -> Tensor:
+    """The scales [R] to begin with, of least squared error or found by `search`."""
+    size = max(1, grid.CHUNK // (4 * max(1, weight_RK.shape[1] * min(levels, grid.EXACT) // 2)))
+    scale_R = torch.cat([grid.best_scale(some, levels) for some in weight_RK.split(size)])
+    scale_R = scale_R.to(weight_RK.dtype).clamp_min(torch.finfo(grid.SCALE_TYPE).tiny)
+    return search(weight_RK, scale_R, importance_K, levels) if steps.search else scale_R
+
+
 def search(weight_RK: Tensor, start_R: Tensor, importance_K: Tensor, levels: int) -> Tensor:
     """The scale [R] among multiples of `start_R`, each moved to the best one for its digits, of least weighted squared error."""
     best_R, score_R = start_R.clone(), torch.full_like(start_R, -torch.inf)
-    for factor in FACTORS:
-        digits_RK = grid.nearest(weight_RK, start_R * factor, levels).double()
-        wq_R, qq_R = (weight_RK * digits_RK) @ importance_K, digits_RK.square() @ importance_K
+    ratio_RK = weight_RK / start_R[:, None]
+    for factor in FACTORS.tolist():
+        digits_RK = (ratio_RK * (1 / factor)).round_().clamp_(*grid.bounds(levels))
+        wq_R, qq_R = (weight_RK * digits_RK) @ importance_K, digits_RK.square_() @ importance_K
         gain_R = torch.where(qq_R > 0, wq_R.square() / qq_R, 0.0)  # how much of the weighted sum of w^2 is no error
         better_R = (gain_R > score_R) & (wq_R > 0)
         best_R = torch.where(better_R, wq_R / qq_R, best_R)
@@ -68,51 +99,74 @@ def search(weight_RK: Tensor, start_R: Tensor, importance_K: Tensor, levels: int
     return best_R
 
 
-def feedback(weight_RK: Tensor, scale_R: Tensor, moment_KK: Tensor, levels: int, by_size: bool) -> Tensor:
-    """Digits [R, K], column by column: the error of each is taken off the later columns as their inputs' correlation with it allows."""
-    columns = len(moment_KK)
-    order = moment_KK.diagonal().argsort(descending=True, stable=True) if by_size else torch.arange(columns)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment_KK[order][:, order]))
-    upper = torch.linalg.cholesky(inverse, upper=True)
-    rest_KR = weight_RK.T[order]
+def _solve(weight_RK: Tensor, first_R: Tensor, inputs: Inputs, limits: Any, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
+    """`solve` for some of the rows, with the scales to begin with."""
+    scale_R = _held(first_R, limits)
+    ratio_KR = weight_RK.T / scale_R
+    digits_KR = feedback(ratio_KR, inputs, levels) if steps.feedback else nearest(ratio_KR, levels)
+    if not (steps.descent or steps.refit):
+        return _result(digits_KR), scale_R
+    wanted_KR, had_KR = inputs.moment_KK @ ratio_KR, inputs.moment_KK @ digits_KR
+    for turn in range(ROUNDS + 1):
+        if steps.refit:
+            better_R = _held(scale_R * refit(digits_KR, wanted_KR, had_KR), limits)
+            wanted_KR *= scale_R / better_R
+            scale_R = better_R
+        if steps.descent and turn < ROUNDS:
+            digits_KR, had_KR = descend(digits_KR, wanted_KR, had_KR, inputs.moment_KK, levels)
+    return _result(digits_KR), scale_R
+
+
+def _result(digits_KR: Tensor) -> Tensor:
+    return digits_KR.T.to(torch.int8).contiguous()
+
+
+def nearest(ratio: Tensor, levels: int) -> Tensor:
+    """The nearest digits of weights as multiples of their scale."""
+    return ratio.round().clamp_(*grid.bounds(levels))
+
+
+def feedback(ratio_KR: Tensor, inputs: Inputs, levels: int) -> Tensor:
+    """Digits [K, R] of weights as multiples of their row's scale, column by column.
+
+    The error of each is taken off the later columns as their inputs' correlation with it allows.
+    """
+    columns, upper = len(ratio_KR), inputs.upper_KK
+    rest_KR = ratio_KR[inputs.order_K]
     digits_KR = torch.empty_like(rest_KR)
-    for start in range(0, columns, BLOCK):
-        end = min(columns, start + BLOCK)
-        errors = torch.empty_like(rest_KR[start:end])
-        for k in range(start, end):
-            digits_KR[k] = _nearest(rest_KR[k], scale_R, levels)
-            errors[k - start] = (rest_KR[k] - digits_KR[k] * scale_R) / upper[k, k]
-            rest_KR[k + 1 : end] -= upper[k, k + 1 : end, None] * errors[k - start]
-        rest_KR[end:] -= upper[start:end, end:].T @ errors
+    for first in range(0, columns, BLOCK):
+        end = min(columns, first + BLOCK)
+        errors = torch.empty_like(rest_KR[first:end])
+        for k in range(first, end):
+            digits_KR[k] = nearest(rest_KR[k], levels)
+            torch.sub(rest_KR[k], digits_KR[k], out=errors[k - first]).div_(upper[k, k])
+            rest_KR[k + 1 : end].addr_(upper[k, k + 1 : end], errors[k - first], alpha=-1)
+        rest_KR[end:].addmm_(upper[first:end, end:].T, errors, alpha=-1)
     result = torch.empty_like(digits_KR)
-    result[order] = digits_KR
-    return result.T.contiguous()
+    result[inputs.order_K] = digits_KR
+    return result
 
 
-def refit(weight_RK: Tensor, digits_RK: Tensor, scale_R: Tensor, moment_KK: Tensor) -> Tensor:
-    """The scale [R] of least error for these digits, w H q^T / q H q^T; the given one where that is no positive number."""
-    product_RK = digits_RK @ moment_KK
-    best_R = (product_RK * weight_RK).sum(1) / (product_RK * digits_RK).sum(1)
-    return torch.where(best_R.isfinite() & (best_R > 0), best_R, scale_R)
+def refit(digits_KR: Tensor, wanted_KR: Tensor, had_KR: Tensor) -> Tensor:
+    """The factor [R] to multiply scales by for the least error, q H w / q H q with w in scales; 1 where that is no positive number."""
+    factor_R = (digits_KR * wanted_KR).sum(0) / (digits_KR * had_KR).sum(0)
+    return torch.where(factor_R.isfinite() & (factor_R > 0), factor_R, 1.0)
 
 
-def descend(weight_RK: Tensor, digits_RK: Tensor, scale_R: Tensor, moment_KK: Tensor, levels: int) -> Tensor:
-    """Digits [R, K] after each was set, in `SWEEPS` passes, to the best one beside the others."""
+def descend(digits_KR: Tensor, wanted_KR: Tensor, had_KR: Tensor, moment_KK: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Digits [K, R] after each was set, in `SWEEPS` passes, to the best one beside the others, and H q of them.
+
+    `wanted_KR` is H w with w in scales, `had_KR` H q for the digits as they are.
+    """
     columns, size_K = len(moment_KK), moment_KK.diagonal().clamp_min(1e-30)
-    digits_KR = digits_RK.T.clone()
-    slope_KR = moment_KK @ (weight_RK.T - digits_KR * scale_R)
+    digits_KR, slope_KR = digits_KR.clone(), wanted_KR - had_KR
     for _ in range(SWEEPS):
-        for start in range(0, columns, BLOCK):
-            part = slice(start, min(columns, start + BLOCK))
+        for first in range(0, columns, BLOCK):
+            part = slice(first, min(columns, first + BLOCK))
             moment, slope, before = moment_KK[part, part], slope_KR[part].clone(), digits_KR[part].clone()
             for i, k in enumerate(range(part.start, part.stop)):
-                new_R = _nearest(digits_KR[k] * scale_R + slope[i] / size_K[k], scale_R, levels)
-                slope -= moment[:, i, None] * ((new_R - digits_KR[k]) * scale_R)
+                new_R = nearest(torch.add(digits_KR[k], slope[i] / size_K[k]), levels)
+                slope.addr_(moment[:, i], new_R - digits_KR[k], alpha=-1)
                 digits_KR[k] = new_R
-            slope_KR -= moment_KK[:, part] @ ((digits_KR[part] - before) * scale_R)
-    return digits_KR.T.contiguous()
-
-
-def _nearest(values_R: Tensor, scale_R: Tensor, levels: int) -> Tensor:
-    """The nearest digits, one a row."""
-    return grid.nearest(values_R[:, None], scale_R, levels)[:, 0].double()
+            slope_KR.addmm_(moment_KK[:, part], digits_KR[part] - before, alpha=-1)
+    return digits_KR, wanted_KR - slope_KR

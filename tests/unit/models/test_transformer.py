@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from pipeline import models
 from pipeline.models import transformer
+from pipeline.models.transformer import rotary
 from tests.unit.models import tiny
 
 SHAPES = [{}, {"num_attention_heads": 4, "num_key_value_heads": 2}, {"head_dim": 4, "tie_word_embeddings": False, "rope_theta": 100.0}]
@@ -55,9 +56,9 @@ def test_written_out_attention_is_torch_s() -> None:
 
 
 def test_rotation_depends_on_distance_only() -> None:
-    cosine, sine = transformer.rotary_tables(10, 8, 10000.0)
+    cosine, sine = rotary.rotary_tables(10, 8, 10000.0)
     q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(2))
-    turn = lambda x, p: transformer.rotate(x.view(1, 1, 1, 8), cosine[p : p + 1], sine[p : p + 1])  # noqa: E731
+    turn = lambda x, p: rotary.rotate(x.view(1, 1, 1, 8), cosine[p : p + 1], sine[p : p + 1])  # noqa: E731
     assert_close((turn(q, 7) * turn(k, 4)).sum(), (turn(q, 3) * turn(k, 0)).sum())
     assert_close(turn(q, 5).norm(), q.norm())
 

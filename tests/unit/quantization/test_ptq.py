@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipeline import quantization
 from pipeline.models.base import Model
 from pipeline.quantization import ptq
+from pipeline.quantization.ptq import calibration
 from pipeline.schema.quantization import Ptq
 from tests.unit.quantization.small_model import float_model
 
@@ -82,6 +83,26 @@ def test_later_matrices_make_up_for_earlier_ones():
     model = float_model()
     matched, unmatched = (reduced(model, match=match)[3]["model.layers.1.mlp.down_proj.weight"] for match in (True, False))
     assert matched > unmatched
+
+
+def test_a_stream_is_kept_nearer_by_what_adds_to_it():
+    model = float_model(num_hidden_layers=4)
+    assert distance(reduced(model)[0], model) < distance(reduced(model, residual=False)[0], model)
+
+
+def test_a_model_in_halves_computes_the_same():
+    model = float_model()
+    x, *rest = model.enter(tokens(1)[0])
+    with torch.inference_mode():
+        for block in model.blocks():
+            x = block(x, *rest)
+        assert torch.equal(model.tail(x), model(tokens(1)[0])[0])
+
+
+def test_numbers_beyond_half_precision_are_held_whole():
+    large, small = torch.tensor([1e5, 1.0]), torch.tensor([0.1, -3.0])
+    assert torch.equal(calibration.given(calibration.held(large))[0], large)
+    assert calibration.held(small, "rest")[0].dtype == torch.float16 and calibration.held(small, "rest")[1] == "rest"
 
 
 class Plain(Model):

@@ -10,6 +10,7 @@ from pipeline.quantization.ptq import rounding
 from pipeline.schema.quantization import Ptq
 
 STEPS = ("search", "feedback", "order", "descent", "refit")
+DOUBLE = torch.float64
 OFF = dict.fromkeys(STEPS, False)
 
 
@@ -29,12 +30,16 @@ def error(weight, digits, scale, moment):
 
 
 def solved(weight, moment, levels=5, **switches):
-    return error(weight, *rounding.solve(weight, moment, levels, Ptq(**{**OFF, **switches})), moment).sum().item()
+    return error(weight, *rounded(weight, moment, levels, Ptq(**{**OFF, **switches})), moment).sum().item()
+
+
+def rounded(weight, moment, levels, steps, dtype=DOUBLE):
+    return rounding.solve(weight, rounding.prepare(moment, steps, dtype), levels, steps)
 
 
 def test_no_steps_is_least_squared_error():
     weight, moment = problem()
-    digits, scale = rounding.solve(weight, moment, 5, Ptq(**OFF))
+    digits, scale = rounded(weight, moment, 5, Ptq(**OFF))
     expected, expected_scale = grid.quantize(weight)
     assert torch.equal(digits, expected) and torch.equal(scale, expected_scale)
 
@@ -52,48 +57,77 @@ def test_every_step_lowers_the_error(levels):
     assert solved(weight, moment, levels, search=True, refit=True) <= errors[1] * 1.0001
 
 
+def ratios(weight):
+    """Weights in stored scales of least squared error, [K, R], and those scales."""
+    scale = grid.stored(grid.best_scale(weight)).double()
+    return (weight / scale[:, None]).T, scale
+
+
 def test_without_correlations_feedback_is_rounding_to_the_nearest():
     weight, moment = problem()
-    scale, diagonal = grid.stored(grid.best_scale(weight)).double(), moment.diagonal().diag()
+    ratio, scale = ratios(weight)
     for by_size in (False, True):
-        assert torch.equal(rounding.feedback(weight, scale, diagonal, 5, by_size), grid.nearest(weight, scale).double())
+        inputs = rounding.prepare(moment.diagonal().diag(), Ptq(order=by_size), DOUBLE)
+        assert torch.equal(rounding.feedback(ratio, inputs, 5), grid.nearest(weight, scale).double().T)
 
 
 def test_blocks_change_nothing(monkeypatch):
     weight, moment = problem()
-    scale = grid.stored(grid.best_scale(weight)).double()
-    start = grid.nearest(weight, scale).double()
-    whole = rounding.feedback(weight, scale, moment, 5, True), rounding.descend(weight, start, scale, moment, 5)
+    ratio, _ = ratios(weight)
+    start = rounding.nearest(ratio, 5)
+
+    def found():
+        inputs = rounding.prepare(moment, Ptq(), DOUBLE)
+        return rounding.feedback(ratio, inputs, 5), rounding.descend(start, moment @ ratio, moment @ start, moment, 5)[0]
+
+    whole, solution = found(), rounded(weight, moment, 5, Ptq())
     monkeypatch.setattr(rounding, "BLOCK", 7)
-    assert torch.equal(rounding.feedback(weight, scale, moment, 5, True), whole[0])
-    assert torch.equal(rounding.descend(weight, start, scale, moment, 5), whole[1])
+    assert all(torch.equal(one, other) for one, other in zip(found(), whole, strict=True))
+    monkeypatch.setattr(rounding, "ROWS", 5)
+    assert all(torch.equal(one, other) for one, other in zip(rounded(weight, moment, 5, Ptq()), solution, strict=True))
+
+
+def test_single_precision_is_enough():
+    weight, moment = problem(rows=40, columns=200)
+    found = [error(weight, *rounded(weight, moment, 5, Ptq(), dtype), moment).sum().item() for dtype in (torch.float32, DOUBLE)]
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
+def test_scales_keep_to_what_a_file_holds():
+    weight, moment = problem()
+    weight[0] *= 1e9
+    _, scale = rounded(weight, moment, 5, Ptq())
+    assert torch.equal(grid.stored(scale), scale.float()) and scale.max() > 1e8
 
 
 def test_descent_ends_where_no_digit_alone_can_be_bettered(monkeypatch):
     weight, moment = problem(rows=4, columns=10)
-    scale = grid.stored(grid.best_scale(weight)).double()
+    ratio, scale = ratios(weight)
     monkeypatch.setattr(rounding, "SWEEPS", 20)
-    found = rounding.descend(weight, grid.nearest(weight, scale).double(), scale, moment, 5)
-    least = error(weight, found, scale, moment)
+    start = rounding.nearest(ratio, 5)
+    found, had = rounding.descend(start, moment @ ratio, moment @ start, moment, 5)
+    torch.testing.assert_close(had, moment @ found)
+    least = error(weight, found.T, scale, moment)
     for column, digit in itertools.product(range(10), range(-2, 3)):
-        other = found.clone()
+        other = found.T.clone()
         other[:, column] = digit
         assert (error(weight, other, scale, moment) >= least - 1e-9).all()
 
 
 def test_refit_is_the_minimum():
     weight, moment = problem()
-    digits = grid.nearest(weight, grid.best_scale(weight)).double()
-    best = rounding.refit(weight, digits, torch.ones(12, dtype=torch.float64), moment)
+    ratio, scale = ratios(weight)
+    digits = rounding.nearest(ratio, 5)
+    best = scale * rounding.refit(digits, moment @ ratio, moment @ digits)
     for factor in (0.99, 1.01):
-        assert (error(weight, digits, best * factor, moment) > error(weight, digits, best, moment)).all()
-    assert torch.equal(rounding.refit(weight, digits * 0, best, moment), best), "no digits, no better scale"
+        assert (error(weight, digits.T, best * factor, moment) > error(weight, digits.T, best, moment)).all()
+    assert (rounding.refit(digits * 0, moment @ ratio, digits * 0) == 1).all(), "no digits, no better scale"
 
 
 def test_rows_and_inputs_of_zeros():
     weight, moment = problem()
     weight[3], moment[5], moment[:, 5] = 0, 0, 0
-    digits, scale = rounding.solve(weight, moment, 5, Ptq())
+    digits, scale = rounded(weight, moment, 5, Ptq())
     assert not digits[3].any() and scale.isfinite().all()
-    digits, scale = rounding.solve(weight, moment * 0, 5, Ptq())
+    digits, scale = rounded(weight, moment * 0, 5, Ptq())
     assert scale.isfinite().all() and (scale > 0).all()

@@ -1,0 +1,27 @@
+"""Independent jobs on two threads: results do not depend on how many cores there are."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import torch
+
+WORKERS = 2
+"""Each holds the arrays of a job, so that more would cost memory too."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(job: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`job` of each item in their order, `WORKERS` at a time, without gradients; no more than these results are held."""
+
+    def plain(item: Item) -> Result:
+        with torch.no_grad():  # which is a thread's own
+            return job(item)
+
+    left = iter(items)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        while some := list(islice(left, WORKERS)):
+            yield from pool.map(plain, some)
