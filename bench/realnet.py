@@ -1,8 +1,9 @@
 """RealNet's library against the loop that one writes in torch: `python -m bench.realnet [--json FILE]`.
 
 Forward and backward through the public API, batch 32, a pulse as input, loss on the output after the last step; and whole updates (noise,
-loss, gradient, clipping, AdamW) by `RealNetTrainer`, also of the 3-neuron XOR network, against the same by torch's operations. Wall time on
-two threads, processor time on one; calls take turns in each round, and the median of the rounds' ratios counts.
+loss, gradient, clipping, AdamW) by `RealNetTrainer`, also of the 3-neuron XOR network, of which `fit` makes an epoch at a time, against the
+same by torch's operations. Wall time on two threads, processor time on one; calls take turns in each round, and the median of the rounds'
+ratios counts.
 """
 
 import argparse
@@ -25,6 +26,8 @@ BATCH = 32
 SIZES = [(128, 16), (128, 64), (512, 16), (512, 64)]
 """Neurons, steps."""
 LIBRARY, LOOP = "library", "torch loop"
+XOR_ROWS, XOR_BATCH, XOR_STEPS = 208, 16, 5
+"""Of an epoch of 13 updates, of which the seed's training has 100."""
 
 
 class StepLoop(nn.Module):
@@ -80,6 +83,17 @@ def updates(model: RealNet, rows: int, steps: int) -> dict[str, Callable[[], obj
     return {LIBRARY: lambda: trainer.train_batch(x, y, steps, as_tensor=True), LOOP: written}
 
 
+def epochs() -> dict[str, Callable[[], object]]:
+    """An epoch of the XOR network."""
+    rows = torch.randint(0, 2, (XOR_ROWS, 2)).float()
+    right, trainer = (rows[:, :1] != rows[:, 1:]).float(), RealNetTrainer(RealNet(3, [0, 1], [2]))
+    written = updates(RealNet(3, [0, 1], [2]), XOR_BATCH, XOR_STEPS)[LOOP]
+    return {
+        LIBRARY: lambda: trainer.fit(rows, right, 1, XOR_BATCH, XOR_STEPS),
+        LOOP: lambda: [written() for _ in range(XOR_ROWS // XOR_BATCH)],
+    }
+
+
 def measure(calls: dict[str, Callable[[], object]], rounds: int, seconds: float, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Milliseconds of one call of each in each round, in turns; two rounds before do not count."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -108,9 +122,12 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     for neurons in (128, 512):
         model = RealNet(neurons, range(neurons // 2), range(neurons // 2, neurons))
         cases[f"update, {neurons} neurons, 16 steps"] = updates(model, BATCH, 16)
-    cases["update, XOR (3 neurons, 16 rows, 5 steps)"] = updates(RealNet(3, [0, 1], [2]), 16, 5)
+    cases["update, XOR (3 neurons, 16 rows, 5 steps)"] = updates(RealNet(3, [0, 1], [2]), XOR_BATCH, XOR_STEPS)
+    cases["epoch of 13 such updates by fit"] = epochs()
     clock = time.perf_counter if options.threads > 1 else time.thread_time
     for name, calls in cases.items():
+        if options.only not in name:
+            continue
         times = measure(calls, options.rounds, options.seconds, clock)
         ratios = [slow / fast for fast, slow in zip(times[LIBRARY], times[LOOP], strict=True)]
         medians = {f"{side} ms": statistics.median(times[side]) for side in (LIBRARY, LOOP)}
@@ -122,6 +139,7 @@ def main() -> None:
     """Measure, print the table, write the JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--only", default="", help="cases whose names have this in them")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.1, help="of each call in a round")
     parser.add_argument("--threads", type=int, default=2)

@@ -5,11 +5,14 @@ from pipeline.ops import cuda_recurrent as _cuda_recurrent  # noqa: F401  (regis
 from pipeline.ops.convolution import conv2d
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
+from pipeline.ops.prepared_recurrent import Layer, PreparedRun
 from pipeline.ops.recurrent import recurrent_run, recurrent_vjp
 from pipeline.ops.reference import bytes_in_row
 from pipeline.ops.spiking import silent_state, spiking_run
 
 __all__ = [
+    "Layer",
+    "PreparedRun",
     "best_form",
     "bytes_in_row",
     "conv2d",

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import progress
-from pipeline.apps.realnet import neurogenesis
+from pipeline.apps.realnet import neurogenesis, updates
 from pipeline.apps.realnet.anytime import think
 from pipeline.apps.realnet.data import to_tensor
 from pipeline.apps.realnet.losses import Loss, Transform, compare, with_gradient
+from pipeline.apps.realnet.updates import Updates
 from pipeline.apps.realnet.windows import Batch, Steps, draw, windows
 from pipeline.models.realnet import direct
 from pipeline.models.realnet.network import RealNet
@@ -83,30 +84,46 @@ class RealNetTrainer:
         m = None if mask is None else to_tensor(mask, self.model.device)
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(f"input_features and target_values must have equally many rows, at least 1, not {len(x)} and {len(y)}")
+
+        def learn(rows: Tensor) -> Tensor:
+            part = None if m is None else m[rows]
+            options = {"tbptt_steps": tbptt_steps, "as_tensor": True}
+            how = (thinking_steps, gradient_accumulation_steps, full_sequence, part, output_transform)
+            return self.train_batch(x[rows], y[rows], *how, **options)  # type: ignore[no-any-return]
+
+        plain = m is None and output_transform is None and gradient_accumulation_steps == 1 and tbptt_steps is None
         history: list[float] = []
+        quick: Updates | None = None
         with progress.Bar("fit", epochs, "epochs") if verbose else nullcontext() as bar:
             for epoch in range(epochs):
-                losses = [
-                    self.train_batch(
-                        x[rows],
-                        y[rows],
-                        thinking_steps,
-                        gradient_accumulation_steps,
-                        full_sequence,
-                        None if m is None else m[rows],
-                        output_transform,
-                        tbptt_steps=tbptt_steps,
-                        as_tensor=True,
-                    )
-                    for rows in torch.randperm(len(x)).to(x.device).split(batch_size)
-                ]
-                self.flush()
-                history.append(float(torch.stack(losses).mean()))
+                batches = torch.randperm(len(x)).to(x.device).split(batch_size)
+                quick = self._quick(quick, x, y, thinking_steps, full_sequence) if plain else None
+                if quick is not None:
+                    history.append(self._epoch(quick, batches))
+                else:
+                    losses = [learn(rows) for rows in batches]
+                    self.flush()
+                    history.append(float(torch.stack(losses).mean()))
                 if bar is not None:
                     bar.advance(1, loss=history[-1])
                 if on_epoch is not None and on_epoch(epoch, history[-1]):
                     break
         return history
+
+    def _quick(self, last: Updates | None, x: Tensor, y: Tensor, steps: Steps, every_step: bool) -> Updates | None:
+        """The same updates by fewer operations, where the network is small enough to gain and everything else is as usual."""
+        usual = self.precision == "float32" and not (self.segment or self.gradient_persistence or self._pending)
+        if not usual or not updates.possible(self.model, self.optimizer, self.loss_fn, x, y, steps, every_step):
+            return None
+        return last if last is not None and last.fits(self.model, self.optimizer) else Updates(self.model, self.optimizer, x, y, steps)
+
+    def _epoch(self, quick: Updates, batches: Iterable[Tensor]) -> float:
+        """The mean loss of an epoch."""
+        self.model.train()
+        losses, skipped = quick.epoch(batches, self.synaptic_noise, self.clip)
+        for _ in range(skipped):
+            self._skip()
+        return sum(losses) / len(losses)
 
     def train_batch(
         self,
@@ -158,16 +175,18 @@ class RealNetTrainer:
         gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
         norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
         if not math.isfinite(norm):
-            if self.skipped == 0:
-                progress.say(
-                    "a gradient is not finite, and moves nothing: is the loss, or does a long silence begin at rest (see bias_init)?"
-                )
-            self.skipped += 1
+            self._skip()
             self.optimizer.zero_grad()
             return
         if norm > self.clip:
             torch._foreach_mul_(gradients, self.clip / norm)
         self.optimizer.step()
+
+    def _skip(self) -> None:
+        """Count an update that is left out, and say so of the first."""
+        if self.skipped == 0:
+            progress.say("a gradient is not finite, and moves nothing: is the loss, or does a long silence begin at rest (see bias_init)?")
+        self.skipped += 1
 
     def predict(
         self, input_features: Any, thinking_steps: int = 10, full_sequence: bool = False, *, confidence: float | None = None
