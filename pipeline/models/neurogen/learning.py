@@ -12,9 +12,12 @@ Both walk through the window a second time, token by token, and add to the gradi
 Shapes: B streams, T tokens, M neurons of a connection's target (rows of its matrix), K of its source.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models.neurogen.anatomy import CONNECTIONS, MODULES, Connection
@@ -50,28 +53,77 @@ class OnlineRun(torch.autograd.Function):
 
 def eprop(brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> list[Tensor]:
     """The gradients of the parameters, from those of the rates [B, T, N]."""
-    totals = [torch.zeros_like(parameter) for parameter in parameters]
-    places = {id(parameter): i for i, parameter in enumerate(parameters)}
-    traces = {c: state.voltage.new_zeros(len(tokens_BT), *brain.wiring[c.name].weight.shape) for c in DIRECT}
+    rule = Eprop(brain, state, parameters)
     for t, token_B in enumerate(tokens_BT.unbind(1)):
+        rule.token(token_B, partial(_given, [each[:, t] for each in gradients]))
+    return rule.gradients()
+
+
+def _given(gradients: list[Tensor], _rates: list[Tensor]) -> list[Tensor]:
+    return gradients
+
+
+def learn_online(brain: Any, tokens_BT: Tensor, targets_BT: Tensor, state: Any) -> tuple[float, Any]:
+    """Add e-prop's gradient of the mean loss to the parameters' `grad`; that loss, and the state after the last token.
+
+    Nothing is kept of a token once the next has come, so that memory is the same for any number of them.
+    """
+    parameters = tuple(parameter for name, parameter in brain.named_parameters() if not name.startswith("lm_head."))
+    rule, total = Eprop(brain, state, parameters), 0.0
+    for token_B, target_B in zip(tokens_BT.unbind(1), targets_BT.unbind(1), strict=True):
+
+        def wanted(rates: list[Tensor], target_B: Tensor = target_B) -> list[Tensor]:
+            nonlocal total
+            spoken = rates[-1].detach().requires_grad_()
+            loss = F.cross_entropy(brain.lm_head(spoken), target_B, reduction="sum") / targets_BT.numel()
+            loss.backward()
+            total += loss.item()
+            assert spoken.grad is not None
+            return [*(torch.zeros_like(rate) for rate in rates[:-1]), spoken.grad]
+
+        rule.token(token_B, wanted)
+    for parameter, gradient in zip(parameters, rule.gradients(), strict=True):
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    return total, rule.state
+
+
+class Eprop:
+    """The rule token by token, from a state on; what it holds does not grow with their number."""
+
+    def __init__(self, brain: Any, state: Any, parameters: tuple[Tensor, ...]) -> None:
+        self.brain, self.state, self.parameters = brain, state, parameters
+        self.totals = [torch.zeros_like(parameter) for parameter in parameters]
+        self.places = {id(parameter): i for i, parameter in enumerate(parameters)}
+        self.traces = {c: state.voltage.new_zeros(len(state.voltage), *brain.wiring[c.name].weight.shape) for c in DIRECT}
+
+    def token(self, token_B: Tensor, wanted: Callable[[list[Tensor]], list[Tensor]]) -> None:
+        """One token; `wanted` says the gradients of the modules' rates [B, N] from these rates."""
+        brain, sizes = self.brain, list(self.brain.sizes.values())
         with torch.enable_grad():
-            voltage = state.voltage.detach().requires_grad_()
-            cycle = brain.cycle(state._replace(voltage=voltage))
+            voltage = self.state.voltage.detach().requires_grad_()
+            cycle = brain.cycle(self.state._replace(voltage=voltage))
             cycle.token(token_B, brain.embed_tokens(token_B))
-            outputs, wanted = [cycle.now[name] for name in MODULES], [each[:, t] for each in gradients]
-            now = torch.autograd.grad(outputs, (*parameters, voltage), wanted, retain_graph=True, allow_unused=True)
-            keeps = dict(zip(MODULES, _keeps(cycle, voltage).split(list(brain.sizes.values()), 1), strict=True))
-        signals = dict(zip(MODULES, now[-1].split(list(brain.sizes.values()), 1), strict=True))
-        for total, part in zip(totals, now[:-1], strict=True):
+            outputs = [cycle.now[name] for name in MODULES]
+            now = torch.autograd.grad(outputs, (*self.parameters, voltage), wanted(outputs), retain_graph=True, allow_unused=True)
+            keeps = dict(zip(MODULES, _keeps(cycle, voltage).split(sizes, 1), strict=True))
+        signals = dict(zip(MODULES, now[-1].split(sizes, 1), strict=True))
+        for total, part in zip(self.totals, now[:-1], strict=True):
             total += 0 if part is None else part
-        for c, trace_BMK in traces.items():
+        for c, trace_BMK in self.traces.items():
             folds = len(trace_BMK[0]) // brain.sizes[c.target]
             signal_BM, keep_BM = (x[c.target].repeat(1, folds) for x in (signals, keeps))
-            totals[places[id(brain.wiring[c.name].weight)]] += torch.einsum("bm,bmk->mk", signal_BM, trace_BMK)
+            self.totals[self.places[id(brain.wiring[c.name].weight)]] += torch.einsum("bm,bmk->mk", signal_BM, trace_BMK)
             trace_BMK.mul_(keep_BM[:, :, None]).add_(_slopes(cycle, c)[:, :, None] * _source(cycle, c)[:, None])
-        state = type(state)(*(part.detach() for part in cycle.state()))
-    _mask(brain, places, totals)
-    return totals
+        self.state = type(self.state)(*(part.detach() for part in cycle.state()))
+
+    def gradients(self) -> list[Tensor]:
+        """Of the parameters, over all tokens."""
+        _mask(self.brain, self.places, self.totals)
+        return self.totals
+
+    def size(self) -> int:
+        """Bytes that are held between two tokens."""
+        return sum(x.nbytes for x in (*self.totals, *self.traces.values(), *self.state))
 
 
 def _keeps(cycle: Any, voltage_BN: Tensor) -> Tensor:

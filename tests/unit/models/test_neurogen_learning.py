@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.models.neurogen.learning import RULES
+from pipeline.models.neurogen.learning import RULES, Eprop, learn_online
 from tests.unit.models.brains import VOCABULARY, brain, text
 
 
@@ -39,6 +39,30 @@ def test_eprop_of_one_token_is_exact():
     exact, online = (gradients(module, tokens, rule) for rule in ("bptt", "eprop"))
     for name, gradient in exact.items():
         torch.testing.assert_close(online[name], gradient, atol=1e-7, rtol=1e-3)
+
+
+def test_learning_online_is_eprop_of_the_window():
+    module, tokens = brain(density=0.5).train(), text(4, 9)
+    connections = gradients(module, tokens, "eprop")
+    window = {name: parameter.grad.clone() for name, parameter in module.named_parameters()}
+    module.zero_grad()
+    loss, state = learn_online(module, tokens[:, :-1], tokens[:, 1:], module.initial_state(4))
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.grad, window[name], atol=1e-7, rtol=1e-4)
+    logits, end = module(tokens[:, :-1])
+    assert loss == pytest.approx(F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).item(), rel=1e-5)
+    assert len(connections) == 10 and all(torch.equal(a, b) for a, b in zip(state, end, strict=True))
+
+
+def test_eprop_holds_as_much_after_many_tokens_as_after_one():
+    module = brain(learning="eprop").train()
+    rule = Eprop(module, module.initial_state(3), tuple(p for n, p in module.named_parameters() if not n.startswith("lm_head.")))
+    sizes = []
+    for token in text(3, 20).unbind(1):
+        rule.token(token, lambda rates: [torch.ones_like(rate) for rate in rates])
+        sizes.append(rule.size())
+    assert len(set(sizes)) == 1 and sizes[0] > sum(trace.nbytes for trace in rule.traces.values()) > 0
+    assert not any(part.requires_grad for part in (*rule.state, *rule.traces.values(), *rule.totals))
 
 
 @pytest.mark.parametrize("rule", RULES)
