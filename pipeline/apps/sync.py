@@ -5,6 +5,7 @@ import random
 import socket
 import threading
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def follow(log: Path, parent: int) -> None:
             sink.drain()
             failures = 0
         except Exception as error:  # a store may fail in any way, and none of them may matter to the stage
+            if _is_refusal(error):
+                raise UserError(_refused()) from None
             failures += 1
             print(f"attempt {failures}: {type(error).__name__}: {error}", flush=True)
             if failures >= ATTEMPTS and _has_ended(log):
@@ -76,6 +79,18 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether a server answered, and will not let this user do it: repeating would not help."""
+    status = getattr(error, "get_http_status_code", None)  # MLflow's exceptions have it
+    return callable(status) and status() in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+def _refused() -> str:
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    who = f"the user {user!r} or the password" if user else "who does not say a name"
+    return f"{location.uri()} refuses {who}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user who may write"
+
+
 def open_store() -> "Store":
     """The MLflow store; raises MLflow's or SQLAlchemy's errors."""
     for name, value in ENVIRONMENT.items():  # MLflow reads them when it is imported
@@ -105,6 +120,8 @@ def replay() -> None:
     except UserError:
         raise
     except Exception as error:
+        if _is_refusal(error):
+            raise UserError(_refused()) from None
         problem = f"MLflow's store {location.uri()} does not answer ({_first_line(error)})"
         raise UserError(f"{problem}: start it, or set MLFLOW_TRACKING_URI") from None
     say(f"{location.uri()} has all {len(logs)} event logs: {sent} of them were not there, or not completely")

@@ -14,8 +14,8 @@ from pipeline import paths
 from pipeline.tracking import location, view
 from pipeline.tracking.batch import Batch, Head, Point, parent_key
 
-CHUNK = 90
-"""Entries a request: MLflow takes at most 100 parameters or tags, and 1000 in all."""
+CHUNK, POINTS = 90, 800
+"""Parameters, tags and points a request: MLflow takes at most 100 of the first two, and 1000 of all together."""
 
 MARK = "mlflow.quintet."
 """Tag that says how many bytes of a log are in the store; the UI hides tags that begin with `mlflow.`."""
@@ -95,9 +95,10 @@ class Store:
         """Points, parameters and tags in batches. MLflow drops a point that it has (same name, step, time and value)."""
         metrics = [Metric(p.name, p.value, p.time, p.step) for p in points]
         entries = [Param(*item) for item in parameters.items()], [RunTag(*item) for item in tags.items()]
-        for i in range(0, max(len(metrics), *map(len, entries)), CHUNK):
-            some = slice(i, i + CHUNK)
-            self.client.log_batch(run_id, metrics[some], entries[0][some], entries[1][some])
+        rounds = max(-(-len(metrics) // POINTS), *(-(-len(entry) // CHUNK) for entry in entries))
+        for i in range(rounds):
+            some, points_now = slice(i * CHUNK, (i + 1) * CHUNK), slice(i * POINTS, (i + 1) * POINTS)
+            self.client.log_batch(run_id, metrics[points_now], entries[0][some], entries[1][some])
 
     def nested(self, tags: dict[str, str]) -> dict[str, str]:
         """The tags, and with them MLflow's own for a run below another, whose training key is the tag `parent_key`."""
