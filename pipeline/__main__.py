@@ -177,6 +177,19 @@ def solve(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Examples: python -m pipeline sweep widths; python -m pipeline sweep widths --model calculator")
+def sweep(
+    name: Annotated[
+        str, typer.Argument(help="Of the experiments NAME-1, NAME-2, ... of DVC, or of workflow/sweep.smk.", show_default=False)
+    ],
+    model: Annotated[str | None, typer.Option(help="A model of params.yaml.", show_default="the one that is swept")] = None,
+) -> None:
+    """Compare the experiments of a sweep: a table, loss against bytes, parallel coordinates; here and in MLflow."""
+    from pipeline.apps import sweep
+
+    sweep.show(name, model)
+
+
 @app.command(context_settings=ELSEWHERE, epilog="Example: python -m pipeline study levels shakespeare --folder study")
 def study(context: typer.Context) -> None:
     """Measure what quantization's steps (`study ptq`) and numbers of levels (`study levels`) are worth."""
