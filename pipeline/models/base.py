@@ -1,10 +1,29 @@
 """What every family's module has in common."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Grown(NamedTuple):
+    """Where the numbers of a model that grew lie in it now."""
+
+    parameters: Mapping[str, tuple[Tensor | None, ...]]
+    """Name -> places of the old numbers along each axis, None for an axis that did not grow."""
+    state: Tensor
+    """The same for the last axis of each part of the state."""
+    size: int
+    """Length of that axis now."""
+
+
+def spread(tensor: Tensor, places: tuple[Tensor | None, ...], shape: tuple[int, ...]) -> Tensor:
+    """Zeros of a larger shape, with the tensor's numbers at their `places` along each axis (as in `Grown`)."""
+    larger, found = tensor.new_zeros(shape), tensor.detach()
+    axes = [torch.arange(size) if kept is None else kept for kept, size in zip(places, found.shape, strict=True)]
+    larger[torch.meshgrid(*axes, indexing="ij")] = found
+    return larger
 
 
 class Weights(nn.Module):
@@ -59,6 +78,10 @@ class Model(Weights):
 
     def tail(self, x: Tensor) -> Tensor:
         """Logits of what the last of `blocks` returned."""
+        raise NotImplementedError
+
+    def grow(self, amount: int, generator: torch.Generator) -> Grown:
+        """Add `amount` neurons without changing what is computed, by new parameters in the place of those that grow."""
         raise NotImplementedError
 
     def rebased(self, basis: Callable[[str, int], Tensor]) -> "Model":

@@ -12,6 +12,8 @@ class Architecture(Block):
 
     recurrent: ClassVar[bool] = False
     """Whether the state between two tokens has a fixed size, so that a text of any length can be read."""
+    grows: ClassVar[bool] = False
+    """Whether neurons can be added amid a training (`training.growth`)."""
     reads: ClassVar[bool] = True
     """Whether it is made for data sets of tokens: `text` and `arithmetic`."""
     modalities: ClassVar[tuple[str, ...]] = ()
@@ -69,6 +71,7 @@ class RealNet(Architecture):
     """
 
     recurrent = True
+    grows = True
     modalities = ("image",)
     num_neurons: Positive = 256
     input_neurons: Positive | None = None

@@ -79,6 +79,14 @@ class Model(Block):
         return self
 
     @model_validator(mode="after")
+    def _can_grow(self) -> "Model":
+        if self.training.growth and not FAMILIES[self.family].grows:
+            raise ValueError(f"training.growth is for the family realnet, and a {self.family} model does not grow: leave it out")
+        if self.quantization.training is not None and self.quantization.training.growth:
+            raise ValueError("quantization.training.growth: a model grows while it is trained in float: leave it out here")
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_processor(self) -> "Model":
         if "processor" not in self.formats:
             return self

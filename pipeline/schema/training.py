@@ -17,6 +17,13 @@ class Consolidation(Block):
     episodes: Positive = 256
 
 
+class Growth(Block):
+    """So many neurons more once so many steps are done."""
+
+    step: Positive
+    neurons: Positive
+
+
 class Training(Block):
     """One optimizer step sees `batch_size` x `accumulation` sequences; `epochs`, where it is given, sets the number of steps.
 
@@ -30,6 +37,9 @@ class Training(Block):
 
     With `carry_state` a step's sequences are parallel streams through a text: each goes on where that of the step before ended, and so does
     the state that the model had there. For families with a recurrent state. `consolidation` learns again from what was surprising.
+
+    `growth` adds neurons to a RealNet amid its training, which computes the same before and after; the best weights are looked for from
+    there on.
     """
 
     steps: Positive = 1000
@@ -62,6 +72,16 @@ class Training(Block):
     augment: Annotated[float, Field(ge=0, le=1)] = 0.0
     carry_state: bool = False
     consolidation: Consolidation | None = Field(default=None, exclude_if=lambda value: value is None)
+    growth: tuple[Growth, ...] = Field(default=(), strict=False, exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _grows_in_time(self) -> "Training":
+        steps = [each.step for each in self.growth]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"growth: its steps {steps} must rise")
+        if steps and self.epochs is None and steps[-1] >= self.steps:
+            raise ValueError(f"growth: step {steps[-1]} must be below steps ({self.steps})")
+        return self
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Training":

@@ -11,7 +11,7 @@ from pipeline import rng
 from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.progress import Bar, say
-from pipeline.training import optimizers, schedules, state
+from pipeline.training import growth, optimizers, schedules, state
 from pipeline.training.checkpoints import Store
 from pipeline.training.devices import products
 from pipeline.training.episodes import Episodes
@@ -33,7 +33,7 @@ class Trainer:
     def __init__(self, module: Model, task: Task, seed: int, store: Store, events: Any, title: str, prefix: str = "") -> None:
         self.module, self.task, self.settings, self.store = module, task, task.settings, store
         self.events, self.title, self.prefix = events, title, prefix
-        self.optimizers = optimizers.build(module, self.settings)
+        self.seed, self.optimizers = seed, optimizers.build(module, self.settings)
         self.reader = task.reader(module)
         wanted = self.settings.consolidation
         self.episodes = Episodes(wanted, seed) if wanted else None
@@ -112,6 +112,10 @@ class Trainer:
         """What is due after this step: evaluation, a sample, a checkpoint."""
         s, p = self.settings, self.progress
         last = p.step == s.steps
+        if any(each.step == p.step for each in s.growth):
+            self._grow(p.step - 1, p.step)
+            p.best_score, p.stale, self.best = None, 0, {}
+            say(f"{self.title}: grown to {self.module.parameter_count():,} weights at step {p.step}")
         if last or p.step % s.evaluate_every == 0:
             self._evaluate()
         if s.sample_every and p.step % s.sample_every == 0:
@@ -170,9 +174,17 @@ class Trainer:
         if p.stopped:
             say(f"{self.title}: no better for {p.stale} evaluations, so it ends at step {p.step}; the best was at step {p.best_step}")
 
+    def _grow(self, after: int, until: int) -> None:
+        """All growth that is due after the one step and until the other."""
+        for each in self.settings.growth:
+            if after < each.step <= until:
+                stream = rng.generator(self.seed, "growth", each.step)
+                growth.grow(self.module, self.optimizers, self.reader, each.neurons, stream)
+
     def _resume(self) -> None:
         """Go on from the newest checkpoint that is whole, if there is one."""
         checkpoint = self.store.load()
         if checkpoint is not None:
+            self._grow(0, checkpoint.step)
             self.progress, self.best, self.loss = state.restore(checkpoint, self.module, self.optimizers, self._carriers())
             say(f"{self.title}: going on from step {self.progress.step}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.models.base import Model
+from pipeline.models.base import Grown, Model, spread
 
 
 class Reader:
@@ -26,6 +26,12 @@ class Reader:
         logits, state = self.module(tokens_BT, self.states.popleft())
         self.states.append(type(state)(*(part.detach() for part in state)))
         return logits
+
+    def grow(self, grown: Grown) -> None:
+        """Go on with states of a module that grew: its new neurons are silent."""
+        known = [state for state in self.states if state is not None]
+        wider = [type(state)(*(spread(part, (None, grown.state), (len(part), grown.size)) for part in state)) for state in known]
+        self.states = deque(wider or self.states)
 
     def capture(self) -> dict[str, Tensor]:
         """The carried states, for a checkpoint between two steps."""

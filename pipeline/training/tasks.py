@@ -96,6 +96,8 @@ class Task(ABC):
             self.settings = s = s.model_copy(update={"steps": s.epochs * -(-sequences // self.sequences)})
         if s.warmup_steps >= s.steps:
             raise UserError(f"training.warmup_steps = {s.warmup_steps} leaves nothing of {s.steps} steps: lower it, or train longer")
+        if s.growth and s.growth[-1].step >= s.steps:
+            raise UserError(f"training.growth: step {s.growth[-1].step} is not below the {s.steps} steps of the training: lower it")
 
     @abstractmethod
     def batch(self, step: int) -> Batch:

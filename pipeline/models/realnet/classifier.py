@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data import features
+from pipeline.models.base import Grown
 from pipeline.models.realnet import layer
 from pipeline.models.realnet.layer import Layer, State
 
@@ -40,6 +41,10 @@ class RealNetClassifier(Layer):
         """A single step: logits and the next state. Inputs that are 0, the presence too, are silence."""
         h_BN, h_B1N = self.step_by_step(self.pulse(inputs_BF), state.neurons, steps=1, collect=1)
         return self.read(h_B1N), State(h_BN)
+
+    def grow(self, amount: int, generator: torch.Generator) -> Grown:
+        """Before the classes."""
+        return self.insert(self.neurons - self.classes, amount, generator)
 
     def pulse(self, inputs_BF: Tensor) -> Tensor:
         """What the first neurons are given, a single frame [B, 1, I]."""

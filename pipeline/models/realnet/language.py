@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import rng
+from pipeline.models.base import Grown, spread
 from pipeline.models.realnet import layer
 from pipeline.models.realnet.layer import Layer, State
 
@@ -32,6 +33,17 @@ class RealNetLanguage(Layer):
         state = state or self.initial_state(len(tokens_BT))
         h_BN, h_BTN = self.run(self.embed_tokens(tokens_BT), state.neurons, collect=self.steps)
         return self.lm_head(h_BTN[..., self.neurons - self.outputs :]), State(h_BN)
+
+    def grow(self, amount: int, generator: torch.Generator) -> Grown:
+        """Between the neurons for input and for output; where these overlap, at the end, and the new ones are read too, by weights of 0."""
+        if self.inputs <= self.neurons - self.outputs:
+            return self.insert(self.neurons - self.outputs, amount, generator)
+        grown = self.insert(self.neurons, amount, generator)
+        kept, rows = torch.arange(self.outputs), len(self.lm_head.weight)
+        self.outputs += amount
+        self.lm_head.weight = nn.Parameter(spread(self.lm_head.weight, (None, kept), (rows, self.outputs)))
+        self.lm_head.in_features = self.config["output_neurons"] = self.outputs
+        return Grown({**grown.parameters, "lm_head.weight": (None, kept)}, grown.state, grown.size)
 
 
 @torch.no_grad()

@@ -13,10 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import rng
-from pipeline.models.base import Model, runs_fused
+from pipeline.models.base import Grown, Model, runs_fused, spread
 from pipeline.models.realnet.weights import fresh
 from pipeline.ops import recurrent_run
 from pipeline.ops.reference_recurrent import ACTIVATIONS, EPSILON
+
+NOISE = 1e-2
+"""Deviation of a new neuron's outgoing weights."""
+SILENCE = {"sigmoid": -20.0}
+"""Bias that keeps a new neuron at zero, for activations that are not zero at zero."""
 
 
 class State(NamedTuple):
@@ -43,6 +48,24 @@ class Layer(Model):
         self.synapses = nn.Linear(self.neurons, self.neurons)
         self.gain = nn.Parameter(torch.ones(self.neurons))
         self.register_buffer("places", torch.arange(inputs), persistent=False)
+
+    def insert(self, at: int, amount: int, generator: torch.Generator) -> Grown:
+        """Add `amount` silent neurons before the neuron `at`: `apps.realnet.neurogenesis.expand` with an epsilon that stays.
+
+        They have no incoming weights and random outgoing ones, through which the incoming learn; the gain takes up the factor that they
+        bring into RMSNorm's mean.
+        """
+        old, new = self.neurons, self.neurons + amount
+        kept, added = torch.cat([torch.arange(at), torch.arange(at, old) + amount]), torch.arange(at, at + amount)
+        with torch.no_grad():
+            weight = spread(self.synapses.weight, (kept, kept), (new, new))
+            weight[kept[:, None], added] = (NOISE * torch.randn(old, amount, generator=generator)).to(weight)
+            bias, gain = (spread(vector, (kept,), (new,)) for vector in (self.synapses.bias, self.gain))
+            bias[added], gain[added] = SILENCE.get(self.activation, 0.0), 1.0
+            gain *= (old / new) ** 0.5
+        self.synapses.weight, self.synapses.bias, self.gain = nn.Parameter(weight), nn.Parameter(bias), nn.Parameter(gain)
+        self.synapses.in_features = self.synapses.out_features = self.neurons = self.config["num_neurons"] = new
+        return Grown({"synapses.weight": (kept, kept), "synapses.bias": (kept,), "gain": (kept,)}, kept, new)
 
     def initial_state(self, batch_size: int, length: int | None = None) -> State:
         """Silence, in the weights' type and on their device."""
