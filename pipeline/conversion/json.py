@@ -76,9 +76,12 @@ def _matrix(name: str, matrix: Matrix, bias: list[float] | None) -> dict[str, An
 
 
 def load(folder: Path) -> Model:
-    """The model that the file describes; raises `UserError` naming the layer where it is none."""
-    path = folder / WEIGHTS
-    document = io.read_json(path, LARGEST)
+    """The model of an export; raises `UserError` as `decode` does."""
+    return decode(io.read_json(folder / WEIGHTS, LARGEST), folder / WEIGHTS)
+
+
+def decode(document: Any, path: Path) -> Model:
+    """The model that a document describes; raises `UserError` naming the file `path`, and the layer where it describes none."""
     if not isinstance(document, dict) or not isinstance(document.get("architecture"), dict):
         raise UserError(f"{path} has no architecture: run the stage `convert` again")
     try:

@@ -136,7 +136,7 @@ class _Builder:
         digits, scales = zip(*(self._digits(self.names[id(layer)]) for layer in layers), strict=True)
         parts = torch.stack([layer(region.x) for layer, region in zip(layers, regions, strict=True)])
         largest = max(float((sign * parts).clamp_min(0).sum(0).max()) for sign in (1, -1))
-        bias_RG = torch.stack([layer.bias for layer in layers], 1).double()  # type: ignore[arg-type]
+        bias_RG = torch.stack([layer.bias for layer in layers], 1).double()  # type: ignore[misc]
         name = f"{self.names[id(self.module.network.fusion)]}.projections"
         return Layer(name, torch.cat(digits, 1), torch.stack(scales, 1), bias_RG, torch.zeros(len(bias_RG)), parts.sum(0), largest)
 

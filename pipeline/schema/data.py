@@ -154,11 +154,16 @@ class ArithmeticDataset(Block):
 
 
 class SyntheticAudio(Block):
-    """Digits spoken by a formula, in `speakers` voices, each `takes` times: no speech, but nothing need be downloaded."""
+    """Digits spoken by a formula, in `speakers` voices, each `takes` times: no speech, but nothing need be downloaded.
+
+    `variety` is how far voices differ: in their tracts, in how each forms its sounds, in the noise of their rooms and in the silence around
+    a word (0: in pitch, tract, tempo and a little noise only).
+    """
 
     kind: Literal["synthetic"] = "synthetic"
     speakers: Annotated[int, Field(ge=3)] = 8
     takes: Positive = 4
+    variety: Annotated[float, Field(ge=0, le=2)] = 0.0
 
 
 class FsddAudio(Block):

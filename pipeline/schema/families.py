@@ -102,17 +102,21 @@ class Pentary(Architecture):
     """Classifier of any subset of the data set's modalities: an encoder of each, their fusion, and an MLP with layers of `hidden_dims`.
 
     Images and spectrograms go through convolutions of so many channels, one after another (none: as they are), sentences become the mean of
-    embeddings `embedding_dim` wide. Every `fusion` but concat first brings all modalities to the width `common`.
+    embeddings `embedding_dim` wide. `audio_kernels: time` span all bands, and time alone moves; `patches` move over both, so that a voice
+    may lie higher or lower. Every `fusion` but concat first brings all modalities to the width `common`. `dropout` is the share of the
+    encoders' outputs that training leaves out.
     """
 
     reads = False
     modalities = ("image", "text", "audio")
     image_channels: Channels = (16, 32)
     audio_channels: Channels = (32, 32)
+    audio_kernels: Literal["time", "patches"] = "time"
     embedding_dim: Positive = 32
     fusion: Literal["concat", "add", "multiply", "gated", "attention"] = "concat"
     common: Positive = 64
     hidden_dims: Channels = (64,)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
     def context(self) -> int:

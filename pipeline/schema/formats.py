@@ -94,7 +94,7 @@ FORMATS = {
         "digits as numbers",
         {"transformer": "container only: the Pentary tools' schema, which has no attention to run it with"}
         | _recurrent("container only: that schema has no time to run it in")
-        | {"pentary": "container only: that schema has no convolutions and no fusion"},
+        | {"pentary": "`PentaryModel.load` of `pipeline.apps.pentary` (fusion concat, add or multiply)"},
         "that schema has no names for its layers yet",
     ),
     "processor": Format(

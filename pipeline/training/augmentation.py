@@ -1,7 +1,8 @@
 """Training samples moved, stretched and turned a little, so that a network learns what does not matter.
 
 Images as hands differ: size, place, slant. Spectrograms as speakers do: the length of the vocal tract stretches the frequencies, tempo the
-time, and the room tilts the levels; some bands are covered (SpecAugment: Park et al. 2019, arXiv:1904.08779). Sentences lose some tokens.
+time, and the room tilts the levels; some are cut off too early or begin too late, and some bands are covered (SpecAugment: Park et al.
+2019, arXiv:1904.08779). Sentences lose some tokens.
 """
 
 import numpy as np
@@ -19,6 +20,8 @@ TILT = 0.3
 """Deviations that the levels of the highest band are raised by at most against the lowest."""
 LOST = 0.1
 """Share of tokens that are lost."""
+CUT = 0.6
+"""Share of a recording that is cut off at most, of the half that are cut."""
 COVERED = 0.2
 """Share of the bands that are covered, at most."""
 
@@ -34,7 +37,11 @@ def augment(x: Tensor, feature: Feature, strength: float, stream: np.random.Gene
     turn = draw(TURN) if feature.name == "image" else torch.zeros(len(x))
     wide, high = 1 + draw(STRETCH), 1 + draw(STRETCH)
     slant = draw(TURN) if feature.name == "image" else torch.zeros(len(x))
-    theta = torch.stack([wide * turn.cos(), slant - turn.sin(), draw(2 * SHIFT), turn.sin(), high * turn.cos(), draw(2 * SHIFT)], 1)
+    across, down = draw(2 * SHIFT), draw(2 * SHIFT)
+    if feature.name == "audio":
+        lost = torch.from_numpy((stream.random(len(x)) * (stream.random(len(x)) < 0.5)).astype(np.float32)) * CUT * strength
+        high, down = high * (1 - lost), down + lost * torch.from_numpy(stream.uniform(-1, 1, len(x)).astype(np.float32))
+    theta = torch.stack([wide * turn.cos(), slant - turn.sin(), across, turn.sin(), high * turn.cos(), down], 1)
     grid = F.affine_grid(theta.view(-1, 2, 3), [len(x), 1, *feature.shape], align_corners=False)
     moved = F.grid_sample(x[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
     return moved if feature.name == "image" else _heard(moved, feature, draw(TILT), COVERED * strength, stream)

@@ -4,7 +4,7 @@ Not speech: voices differ in pitch, length of the vocal tract, tempo and noise, 
 less than a person. Formants of vowels are Peterson and Barney's (1952) means for men; the other sounds are rough.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ STEP = 40
 """Samples between two values of a track."""
 BANDWIDTH = 90.0
 """Of a formant, in hertz."""
+TRACT, ACCENT, ROOM, PAUSE = 0.1, 0.06, 1.0, 0.12
+"""At variety 1: share by which all formants of a voice differ at most, and deviation of each alone; what is added to the noise, as a share
+of it; seconds of silence on either side, at most."""
 
 
 class Sound(NamedTuple):
@@ -69,17 +72,23 @@ class Voice(NamedTuple):
     tempo: float
     hiss: float
     """Loudness of the room's noise."""
+    accent: Mapping[str, tuple[float, ...]] = {}
+    """Factors of a sound's formants, where they are not 1."""
+    pause: float = 0.0
+    """Seconds of silence before and after a word, at most."""
 
 
 def generate(source: SyntheticAudio, seed: int) -> Fetched:
     """`takes` recordings of each digit by each of `speakers` voices."""
-    return Fetched(_documents(source, seed), {"kind": "synthetic", "speakers": source.speakers, "takes": source.takes})
+    return Fetched(_documents(source, seed), {"kind": "synthetic", **source.model_dump(exclude={"kind"})})
 
 
 def _documents(source: SyntheticAudio, seed: int) -> Iterator[Document]:
     for digit in range(len(CLASSES)):
         for speaker in range(source.speakers):
             speaking = voice(stream(seed, "voice", speaker))
+            if source.variety:
+                speaking = varied(speaking, source.variety, stream(seed, "accent", speaker))
             for take in range(source.takes):
                 samples = say(digit, speaking, stream(seed, "take", digit, speaker, take))
                 text = waves.to_text(waves.to_wav(samples.astype(np.float32), RATE))
@@ -93,9 +102,17 @@ def voice(chance: np.random.Generator) -> Voice:
     return Voice(pitch, 0.92 + 0.22 * high + 0.03 * chance.standard_normal(), chance.uniform(0.8, 1.25), chance.uniform(0.02, 0.3))
 
 
+def varied(voice: Voice, variety: float, chance: np.random.Generator) -> Voice:
+    """The same speaker, further from the others."""
+    tract = voice.tract * (1 + TRACT * variety * chance.uniform(-1, 1))
+    accent = {name: tuple(chance.normal(1, ACCENT * variety, 3).tolist()) for name in SOUNDS}
+    hiss = voice.hiss * (1 + ROOM * variety)
+    return voice._replace(tract=tract, hiss=hiss, accent=accent, pause=PAUSE * variety)
+
+
 def say(digit: int, voice: Voice, chance: np.random.Generator) -> Signal:
     """Samples in [-1, 1] of a digit, at `RATE`; no two takes are alike."""
-    sounds = [SOUNDS[name] for name in SPELLING[digit].split()]
+    sounds = [_accented(SOUNDS[name], voice.accent.get(name)) for name in SPELLING[digit].split()]
     lengths = [max(2, round(s.seconds / voice.tempo * chance.uniform(0.8, 1.25) * RATE / STEP)) for s in sounds]
     ends = np.cumsum(lengths)
     centres = ends - np.array(lengths) / 2
@@ -109,8 +126,15 @@ def say(digit: int, voice: Voice, chance: np.random.Generator) -> Signal:
         if sound.noise:
             signal[start * STEP : end * STEP] += _hiss(sound, (end - start) * STEP, voice.tract, chance)
     signal /= np.abs(signal).max()
+    if voice.pause:
+        signal = np.pad(signal, (round(RATE * chance.uniform(0, voice.pause)), round(RATE * chance.uniform(0, voice.pause))))
     signal += voice.hiss * chance.standard_normal(len(signal))
     return signal * chance.uniform(0.3, 0.9) / np.abs(signal).max()
+
+
+def _accented(sound: Sound, factors: Sequence[float] | None) -> Sound:
+    first, second, third = (f * k for f, k in zip(sound.formants, factors or (1.0, 1.0, 1.0), strict=True))
+    return sound._replace(formants=(first, second, third))
 
 
 def _voiced(pitch: float, formants_3T: list[Signal], loud_T: Signal) -> Signal:

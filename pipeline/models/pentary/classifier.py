@@ -1,8 +1,9 @@
 """The family `pentary`: a classifier of digits, or of anything else, from any subset of modalities (`fusion.MultimodalNetwork`).
 
 Inputs float32 [B, F] as in `pipeline.data.features`; logits [B, 1, C]: a sample is one position, so that losses and metrics are those of
-every family. Images go through convolutions 3 x 3, the first without, later ones with a stride of 2; spectrograms through convolutions over
-time, 4 and then 3 frames long and with a stride of 2, the first over all bands; sentences become the mean of their tokens' embeddings.
+every family. Images go through convolutions 3 x 3, the first without, later ones with a stride of 2; spectrograms either through those,
+all with a stride of 2, or through convolutions over time, 4 and then 3 frames long and with a stride of 2, the first over all bands;
+sentences become the mean of their tokens' embeddings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
         "common": a.common,
         "hidden_dims": list(a.hidden_dims),
         "output_dim": len(quintet["classes"]),
+        "dropout": a.dropout,
     }
     head = {"model_type": "pentary", "vocab_size": vocab_size, "eos_token_id": eos}
     return {**head, "network": network, "quintet": {**quintet, "family": "pentary"}}
@@ -63,6 +65,8 @@ def _encoder(feature: Feature, a: Any, vocab_size: int) -> Layers:
             return [{"type": "tokenmean", "num_embeddings": vocab_size + 1, "embedding_dim": a.embedding_dim}]
         case "image":
             return _convolutions(feature, a.image_channels, (3, 3), (3, 3), ((1, 1), (2, 2)))
+        case _ if a.audio_kernels == "patches":
+            return _convolutions(feature, a.audio_channels, (3, 3), (3, 3), ((2, 2), (2, 2)))
         case _:
             return _convolutions(feature, a.audio_channels, (4, feature.shape[1]), (3, 1), ((2, 1), (2, 1)))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.base import Weights
@@ -76,7 +77,8 @@ class Fusion(nn.Module):
 class MultimodalNetwork(Weights):
     """An encoder a modality, their fusion, and an MLP: x [B, F] to logits [B, C].
 
-        {"modalities": {name: {"shape": [...], "layers": [...]}}, "fusion": method, "common": D, "hidden_dims": [...], "output_dim": C}
+        {"modalities": {name: {"shape": [...], "layers": [...]}}, "fusion": method, "common": D, "hidden_dims": [...], "output_dim": C,
+         "dropout": share}
 
     is its `config`. `layers` (descriptions, `layers.py`) make a vector [B, W] of what comes in as [B, *shape]. x holds the modalities'
     features side by side, in the order of `modalities`, and then one 0 or 1 a modality: whether it is there. What is absent may hold any
@@ -92,6 +94,9 @@ class MultimodalNetwork(Weights):
         self.encoders = nn.ModuleList(Network(part["layers"]) for part in parts.values())
         widths = {name: encoded_width(name, part) for name, part in parts.items()}
         self.fusion = Fusion(widths, config["fusion"], config.get("common", 64))
+        self.dropout = float(config.get("dropout", 0.0))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         self.head = Network(mlp(self.fusion.width, list(config["hidden_dims"]), config["output_dim"]))
 
     @property
@@ -109,7 +114,8 @@ class MultimodalNetwork(Weights):
             raise ValueError(f"x must be [B, {self.features}], not {list(x_BF.shape)}")
         *parts, presence_BM = x_BF.split([*self.sizes, len(self.sizes)], 1)
         encoded = [
-            encoder(part.reshape(part.shape[0], *shape)) for encoder, part, shape in zip(self.encoders, parts, self.shapes, strict=True)
+            F.dropout(encoder(part.reshape(part.shape[0], *shape)), self.dropout, self.training)
+            for encoder, part, shape in zip(self.encoders, parts, self.shapes, strict=True)
         ]
         logits_BC: Tensor = self.head(self.fusion(encoded, presence_BM))
         return logits_BC

@@ -5,9 +5,11 @@
     {"type": "batchnorm", "num_features", "epsilon"}          {"type": "maxpool2d" | "avgpool2d", "kernel_size", "stride", "padding"}
     {"type": "globalavgpool2d" | "relu" | "sigmoid" | "tanh" | "identity"}      {"type": "softmax", "axis"}
     {"type": "flatten"}       {"type": "reshape", "shape"}    {"type": "tokenmean", "num_embeddings", "embedding_dim"}
+    {"type": "slice", "start", "stop"}                        {"type": "normalize", "mean", "deviation"}
     {"type": "add" | "multiply"}                              {"type": "concat", "axis"}
 
-Pairs are [height, width]; `shape` and `axis` do not count the batch, which comes first. The last row takes several inputs.
+Pairs are [height, width]; `shape` and `axis` do not count the batch, which comes first; a slice is of the first axis after it. The last
+row takes several inputs.
 """
 
 import itertools
@@ -56,8 +58,36 @@ class Reshape(nn.Module):
         return x.reshape(x.shape[0], *self.shape)
 
 
+class Slice(nn.Module):
+    """[B, N, ...] to [B, stop - start, ...]; `ValueError` for a part that is empty, or not there."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        if not 0 <= start < stop:
+            raise ValueError(f"a slice from {start} to {stop} has nothing in it")
+        self.start, self.stop = start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stop > x.shape[1]:
+            raise ValueError(f"a slice to {self.stop} of {x.shape[1]} numbers")
+        return x[:, self.start : self.stop]
+
+
+class Normalize(nn.Module):
+    """(x - mean) / deviation, with one number for all; `ValueError` for a deviation of 0, and numbers that are not finite."""
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        if not math.isfinite(mean) or not math.isfinite(deviation) or deviation == 0:
+            raise ValueError(f"mean {mean} and deviation {deviation} must be finite, and the deviation not 0")
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
 class Merge(nn.Module):
-    """Several inputs of equal shapes (concat: equal but for `axis`) to one."""
+    """Several inputs to one, of equal shapes (concat: equal but for `axis`) or such that PyTorch repeats one for the other."""
 
     def __init__(self, kind: str, axis: int = 0) -> None:
         super().__init__()
@@ -102,6 +132,8 @@ MAKERS: dict[str, Callable[[Layer], nn.Module]] = {
     "flatten": lambda layer: nn.Flatten(),
     "reshape": lambda layer: Reshape([int(size) for size in layer["shape"]]),
     "tokenmean": lambda layer: TokenMean(layer["num_embeddings"], layer["embedding_dim"]),
+    "slice": lambda layer: Slice(int(layer["start"]), int(layer["stop"])),
+    "normalize": lambda layer: Normalize(float(layer["mean"]), float(layer["deviation"])),
     "add": lambda layer: Merge("add"),
     "multiply": lambda layer: Merge("multiply"),
     "concat": lambda layer: Merge("concat", layer["axis"]),

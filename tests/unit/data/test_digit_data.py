@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.data import documents, shards
-from pipeline.data.digits import CLASSES, mel, prepare, raw, recordings, waves
+from pipeline.data.digits import CLASSES, mel, prepare, raw, recordings, speech, waves
 from pipeline.data.documents import Document
 from pipeline.errors import UserError
 from pipeline.paths import SPLITS
-from pipeline.schema.data import DigitsDataset, FsddAudio
+from pipeline.schema.data import DigitsDataset, FsddAudio, SyntheticAudio
 from tests.unit.data import archives
 
 RATE = 8000
@@ -43,6 +43,16 @@ def test_raw_digits_are_a_function_of_block_and_seed(made: Path, tmp_path: Path)
     counts = {kind: sum(document.id.startswith(kind) for document in again) for kind in ("image/", "text/", "audio/")}
     assert counts == {"image/": 1797, "text/": 800, "audio/": 30}
     assert again != list(raw.fetch(block(), 2, tmp_path).documents)
+
+
+def test_varied_voices_are_further_apart_and_have_silence_around_their_words():
+    made = [list(speech.generate(SyntheticAudio(speakers=3, takes=1, variety=variety), 1).documents) for variety in (0.0, 1.0)]
+    assert [document.id for document in made[0]] == [document.id for document in made[1]]
+    seconds = [np.mean([len(waves.read(document.text, document.id)[0]) / RATE for document in found]) for found in made]
+    assert 0.02 < seconds[1] - seconds[0] < 2 * speech.PAUSE
+    pitched = speech.voice(np.random.default_rng(3))
+    one, two = (speech.varied(pitched, 1.0, np.random.default_rng(seed)) for seed in (1, 2))
+    assert one.pitch == two.pitch and one.tract != two.tract and one.accent["IY"] != two.accent["IY"] and one.hiss > pitched.hiss
 
 
 def test_a_sentence_holds_its_digits_word_and_no_other(made: Path):

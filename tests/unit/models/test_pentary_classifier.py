@@ -30,6 +30,23 @@ def test_what_is_absent_has_no_influence(fusion: str):
         assert not torch.allclose(one, module(inputs)[0], atol=1e-4)
 
 
+def test_training_leaves_out_features_and_inference_none():
+    plain, other = (models.create(configuration(architecture(**SMALL, dropout=share)), seed=4) for share in (0.0, 0.5))
+    inputs = samples(6)
+    expected = plain(inputs)[0]
+    assert torch.equal(other.eval()(inputs)[0], expected)
+    torch.manual_seed(0)
+    one, two = other.train()(inputs)[0], other(inputs)[0]
+    assert not torch.allclose(one, expected) and not torch.allclose(one, two)
+
+
+def test_patches_move_over_bands_and_time():
+    config = configuration(architecture(**SMALL, audio_kernels="patches"), ("audio",))
+    layers = config["network"]["modalities"]["audio"]["layers"]
+    assert [layer["kernel_size"] for layer in layers if layer["type"] == "conv2d"] == [[3, 3]]
+    assert models.create(config, seed=1)(samples(2, ("audio",)))[0].shape == (2, 1, 10)
+
+
 def test_the_order_of_keys_in_config_json_does_not_matter():
     config = configuration(architecture(**SMALL))
     again = json.loads(json.dumps(config, sort_keys=True))

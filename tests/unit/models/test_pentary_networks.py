@@ -82,7 +82,7 @@ def test_every_type_of_layer_has_a_right_gradient():
     """Against finite differences, in float64; pooling away from ties."""
     images = {"conv2d", "maxpool2d", "avgpool2d", "globalavgpool2d", "flatten"}
     sizes = {"in_features": 4, "out_features": 3, "in_channels": 2, "out_channels": 3, "kernel_size": 2, "num_features": 4}
-    sizes |= {"axis": 0, "shape": [2, 2]}
+    sizes |= {"axis": 0, "shape": [2, 2], "start": 1, "stop": 3, "mean": 0.5, "deviation": 2.0}
     for kind in set(MAKERS) - {"tokenmean"}:
         count = 2 if kind in ("add", "multiply", "concat") else 1
         shape = (3, 2, 4, 4) if kind in images else (3, 4)
@@ -145,3 +145,23 @@ def test_an_mlp_starts_the_same_from_the_same_seed():
     assert torch.equal(one.layers[0].weight, two.layers[0].weight) and not torch.equal(one.layers[0].weight, three.layers[0].weight)
     assert [layer["type"] for layer in mlp(6, [5], 2)] == ["linear", "relu", "linear"]
     assert one.quantizable().keys() == {"layers.0.weight", "layers.2.weight"}
+
+
+def test_parts_of_the_input_are_normalized():
+    x = torch.randn(2, 5, generator=generator())
+    network = Network([{"type": "slice", "start": 1, "stop": 3}, {"type": "normalize", "mean": 2.0, "deviation": -4.0}])
+    assert torch.equal(network(x), (x[:, 1:3] - 2) / -4)
+    with pytest.raises(ValueError, match="a slice to 3 of 2 numbers"):
+        network(x[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ({"type": "slice", "start": 3, "stop": 3}, "a slice from 3 to 3 has nothing in it"),
+        ({"type": "normalize", "mean": 0.0, "deviation": 0.0}, "the deviation not 0"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(layer: dict, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        make(layer)
