@@ -68,11 +68,18 @@ class QuintetQuantizer(HfQuantizer):
             _exchange(model, matrices)
         tensors = models.read_tensors(path)
         for name, matrix in matrices.items():  # places of the file's shapes
-            matrix.codes, matrix.scale = tensors[f"{name}.codes"], tensors[f"{name}.scale"]
+            if storage.TENSOR in tensors:
+                matrix._non_persistent_buffers_set |= {"codes", "scale"}  # nothing in the file has their names
+            else:
+                matrix.codes, matrix.scale = tensors[f"{name}.codes"], tensors[f"{name}.scale"]
+        if storage.TENSOR in tensors:
+            model.register_buffer(storage.TENSOR, tensors[storage.TENSOR])
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
+        model._buffers.pop(storage.TENSOR, None)
         for matrix, codes, scale in self.unpacked.values():
-            matrix.codes, matrix.scale = codes, scale
+            matrix.register_buffer("codes", codes)
+            matrix.register_buffer("scale", scale)
             matrix.arrange(matrix.form, matrix.activations)
         return model
 

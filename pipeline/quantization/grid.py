@@ -34,9 +34,9 @@ def bounds(levels: int) -> tuple[int, int]:
 def quantize(weight_RK: Tensor, levels: int = 5) -> tuple[Tensor, Tensor]:
     """Digits int8 [R, K] and scales bfloat16 [R] of least squared error; weights must be finite, rows of zeros get scale 0."""
     rows = max(1, CHUNK // max(1, weight_RK.shape[1] * min(levels, EXACT) // 2))
-    scales = [best_scale(chunk, levels) for chunk in weight_RK.split(rows)]
-    scale_R = stored(torch.cat(scales)).to(SCALE_TYPE)
-    return nearest(weight_RK, scale_R, levels), scale_R
+    chunks = weight_RK.split(rows)
+    scale_R = stored(torch.cat([best_scale(chunk, levels) for chunk in chunks])).to(SCALE_TYPE)
+    return torch.cat([nearest(*some, levels) for some in zip(chunks, scale_R.split(rows), strict=True)]), scale_R
 
 
 def stored(scale: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ def _row(name: str, matrix: PackedMatrix, ratio: float | None) -> dict[str, Any]
     return {**size, "bits_per_weight": 8 * matrix.nbytes / count, "snr_db": ratio, **shares}
 
 
+def on_disk(file_bytes: int, packed: Mapping[str, PackedMatrix], others: Mapping[str, Tensor]) -> float:
+    """Bits of the model's file a quantized weight, the file's header and all, but for the tensors that are not quantized."""
+    return 8 * (file_bytes - sum(tensor.nbytes for tensor in others.values())) / sum(matrix.count for matrix in packed.values())
+
+
 def summary(packed: Mapping[str, PackedMatrix], table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The section `quantized` of the metrics, over all quantized matrices; ratios are means over those that there are."""
     count = sum(matrix.count for matrix in packed.values())

@@ -1,10 +1,11 @@
-"""The quantized model directory: a float one in which each quantized matrix NAME became NAME.codes and NAME.scale, both uint8.
+"""The quantized model directory: a float one whose quantized matrices lie in one tensor, `quantized`, uint8.
 
-NAME.codes [P] is the whole matrix [R, K], row after row, packed like one row of R K digits (`pipeline.ops.reference`): no row ends in
-padding. NAME.scale [R], or [R, G] for groups of K / G columns, says how many steps (`grid.stored`) a scale lies below the largest; 255
-stands for the scale 0. config.json has the rest under `quantization_config`, so that the file can be read without knowing the model: the
-number of levels, and for each matrix its shape, its largest scale, and its groups and own number of levels if it has them. Version 1 of the
-format had 5 levels, codes [R, P] packed row by row, and scales in bfloat16.
+It holds each matrix [R, K], in the order of their names: its digits, row after row, packed like one row of R K digits
+(`pipeline.ops.reference`; no row ends in padding), and behind them its scales [R], or [R, G] for groups of K / G columns, a byte each: how
+many steps (`grid.stored`) a scale lies below the largest; 255 stands for the scale 0. config.json has the rest under
+`quantization_config`, so that the file can be read without knowing the model: the number of levels, and for each matrix its shape, its
+largest scale, and its groups and own number of levels if it has them. Version 2 of the format had two tensors a matrix, NAME.codes and
+NAME.scale, whose names took more room than the scales; version 1 had 5 levels, codes [R, P] packed row by row, and scales in bfloat16.
 """
 
 import math
@@ -23,7 +24,8 @@ from pipeline.quantization import grid
 from pipeline.quantization.modules import PackedMatrix
 
 METHOD = "quintet"
-VERSION = 2
+VERSION = 3
+TENSOR = "quantized"
 AGAIN = "run the stage `quantize` again"
 ZERO = 255
 
@@ -52,11 +54,15 @@ def describe(matrices: Mapping[str, PackedMatrix]) -> dict[str, Any]:
 
 def tensors_of(matrices: Mapping[str, PackedMatrix], others: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What model.safetensors holds: codes and scales, and all that was not quantized as it is."""
-    tensors = dict(others)
-    for name, matrix in matrices.items():
-        tensors[f"{name}.codes"] = ops.pack(matrix.digits().view(1, -1), matrix.levels)[0]
-        tensors[f"{name}.scale"] = _steps_below(matrix.scale)
-    return tensors
+    if TENSOR in others:
+        raise ValueError(f"a tensor that is not quantized has the name {TENSOR!r}")
+    parts = [part for _, matrix in sorted(matrices.items()) for part in _parts(matrix)]
+    return {**others, TENSOR: torch.cat(parts)} if parts else dict(others)
+
+
+def _parts(matrix: PackedMatrix) -> tuple[Tensor, Tensor]:
+    """Codes [P] and scales as a file has them."""
+    return ops.pack(matrix.digits().view(1, -1), matrix.levels)[0].cpu(), _steps_below(matrix.scale).flatten().cpu()
 
 
 def read(directory: Path) -> tuple[dict[str, Any], dict[str, PackedMatrix], dict[str, Tensor]]:
@@ -65,8 +71,26 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, PackedMatrix], dict
     entries = _entries(config.get("quantization_config"), directory / "config.json")
     path = directory / "model.safetensors"
     tensors = models.read_tensors(path)
-    matrices = {name: _matrix(tensors, name, entry, path) for name, entry in sorted(entries.items())}
+    one_tensor = bool(entries) and config["quantization_config"]["version"] > 2
+    found = _apart(_take(tensors, TENSOR, torch.uint8, [_bytes(entries)], path), entries) if one_tensor else tensors
+    matrices = {name: _matrix(found, name, entry, path) for name, entry in sorted(entries.items())}
     return config, matrices, tensors
+
+
+def _bytes(entries: Mapping[str, Entry]) -> int:
+    return sum(ops.bytes_in_row(entry.rows * entry.columns, entry.levels) + entry.rows * (entry.groups or 1) for entry in entries.values())
+
+
+def _apart(data: Tensor, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
+    """The one tensor as the two a matrix that version 2 had."""
+    tensors, place = {}, 0
+    for name, entry in sorted(entries.items()):
+        codes, scales = ops.bytes_in_row(entry.rows * entry.columns, entry.levels), entry.rows * (entry.groups or 1)
+        tensors[f"{name}.codes"] = data[place : place + codes]
+        scale = data[place + codes : place + codes + scales]
+        tensors[f"{name}.scale"] = scale.view(entry.rows, entry.groups) if entry.groups else scale
+        place += codes + scales
+    return tensors
 
 
 def _entries(section: Any, path: Path) -> dict[str, Entry]:
@@ -75,7 +99,7 @@ def _entries(section: Any, path: Path) -> dict[str, Entry]:
     if method != METHOD:
         raise UserError(f"{path}: quantization_config.quant_method is {method!r}, not {METHOD!r}: give a directory that `quantize` made")
     version, levels, found = (section.get(key) for key in ("version", "levels", "matrices"))
-    if version not in (1, VERSION):
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise UserError(
             f"{path}: quantization_config.version is {version!r}, but this program reads 1 to {VERSION}: use the one that wrote it"
         )

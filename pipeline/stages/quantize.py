@@ -22,6 +22,8 @@ from pipeline.training.loop import Trainer
 
 CALIBRATION = Training(batch_size=64)
 """How calibration sequences are drawn: as a training's batches are."""
+CALIBRATION_TOKENS = 1024
+"""Tokens that are calibrated on at a time: two such batches are in memory together."""
 
 
 @dataclass
@@ -59,7 +61,9 @@ def run(stage: Stage) -> None:
     for file in ("tokenizer.json", "tokenizer_config.json"):
         io.write_bytes(stage.out(target / file), (folder / file).read_bytes())
     table = report.rows(result.packed, result.weight_snr, result.output_snr)
+    size = stage.out(target / "model.safetensors").stat().st_size
     metrics = {**report.summary(result.packed, table), "tokens": result.tokens}
+    metrics["bits_per_weight_on_disk"] = report.on_disk(size, result.packed, result.others)
     io.write_json(stage.out(paths.metrics(name, "quantize")), {"quantized": metrics})
     io.write_csv(stage.out(paths.plot(name, "quantize")), table)
 
@@ -127,7 +131,7 @@ class Quantizer:
         batches = -(-sum(sizes) // task.sequences)
         drawn = torch.cat([task.batch(step).inputs for step in range(batches)])[: sum(sizes)]
         first, second = drawn.split(sizes)
-        size = max(1, tasks.EVALUATION_TOKENS // module.context)
+        size = max(1, CALIBRATION_TOKENS // module.context)
         return list(first.split(size)), list(second.split(size))
 
     def _task(self, module: Model, settings: Training, stream: str) -> tasks.Task:

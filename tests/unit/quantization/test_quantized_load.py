@@ -7,6 +7,7 @@ from torch import nn
 
 from pipeline import ops, quantization
 from pipeline.errors import UserError
+from pipeline.quantization import storage
 from pipeline.quantization.modules import PackedLinear, PackedMatrix, exchange
 from tests.unit.quantization.small_model import float_model, save
 
@@ -105,13 +106,21 @@ def damaged(directory, change=None, config=None):
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 
+
+def part(tensors, what):
+    """The bytes of one matrix's codes or scales, as they lie in the file."""
+    entries = {name: storage.Entry(*weight.shape, 5, 1.0, None) for name, weight in float_model().quantizable().items()}
+    return storage._apart(tensors["quantized"], entries)[f"{NAME}.{what}"]
+
+
 TENSOR_FAULTS = {
-    f"{NAME}.codes is damaged": lambda t: t[f"{NAME}.codes"][2:4].fill_(255),
-    f"has no tensor {NAME}.scale": lambda t: t.pop(f"{NAME}.scale"),
-    rf"{NAME}.codes is damaged \(packed\[0, 187\] = 19\d must hold only zeros": lambda t: t[f"{NAME}.codes"][-1:].bitwise_or_(192),
-    r"scale is torch.float32 \[32\]": lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].float()}),
-    r"codes is torch.uint8 \[187\]": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"][:-1].contiguous()}),
-    r"codes is torch.int8": lambda t: t.update({f"{NAME}.codes": t[f"{NAME}.codes"].view(torch.int8)}),
+    f"{NAME}.codes is damaged": lambda t: part(t, "codes")[2:4].fill_(255),
+    "has no tensor quantized": lambda t: t.pop("quantized"),
+    rf"{NAME}.codes is damaged \(packed\[0, 187\] = 19\d must hold only zeros": lambda t: part(t, "codes")[-1:].bitwise_or_(192),
+    r"quantized is torch.float32 \[\d+\]": lambda t: t.update(quantized=t["quantized"].float()),
+    r"quantized is torch.uint8 \[\d+\], but config.json asks": lambda t: t.update(quantized=t["quantized"][:-1].contiguous()),
+    r"quantized is torch.int8": lambda t: t.update(quantized=t["quantized"].view(torch.int8)),
+    rf"{NAME}.codes is uint8 of shape \[188\] where .* no such tensor": lambda t: t.update({f"{NAME}.codes": part(t, "codes").clone()}),
     "model.norm.weight is not there": lambda t: t.pop("model.norm.weight"),
     r"extra is float32 of shape \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
 }
@@ -132,7 +141,7 @@ def entry(content):
 CONFIG_FAULTS = {
     "quant_method is None": lambda c: c.pop("quantization_config"),
     "quant_method is 'gptq'": lambda c: c["quantization_config"].update(quant_method="gptq"),
-    "version is 3, but this program reads 1 to 2: use the one that wrote it": lambda c: c["quantization_config"].update(version=3),
+    "version is 4, but this program reads 1 to 3: use the one that wrote it": lambda c: c["quantization_config"].update(version=4),
     "matrices is None": lambda c: c["quantization_config"].update(matrices=None),
     r"is \[32, -1\], not \[rows, columns\]": lambda c: entry(c).update(shape=[32, -1]),
     r"is \[True, 3\], not": lambda c: entry(c).update(shape=[True, 3]),
@@ -143,8 +152,8 @@ CONFIG_FAULTS = {
     "Infinity is no number of JSON": lambda c: entry(c).update(largest_scale=float("inf")),
     "has the largest scale -1.0, which": lambda c: entry(c).update(largest_scale=-1.0),
     "has the largest scale None, which": lambda c: entry(c).pop("largest_scale"),
-    r"codes is torch.uint8 \[188\], but config.json asks": lambda c: entry(c).update(shape=[32, 10**15]),
-    r"codes is torch.uint8 \[188\], but config.json asks for torch.uint8 \[640\]": lambda c: entry(c).update(levels=256),
+    r"quantized is torch.uint8 \[\d+\], but config.json asks": lambda c: entry(c).update(shape=[32, 10**15]),
+    r"quantized is torch.uint8 \[\d+\], but config.json asks for": lambda c: entry(c).update(levels=256),
     r"is \[20, 32\] where the model's sizes ask for \[20, 40\]": lambda c: c.update(intermediate_size=40),
     "describes no model that can be built": lambda c: c.update(hidden_size="big"),
     "no section `quintet`": lambda c: c.pop("quintet"),

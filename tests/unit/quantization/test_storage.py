@@ -68,8 +68,8 @@ def test_rows_share_bytes():
     digits = torch.tensor([[1, -2], [0, 2], [-1, 1]], dtype=torch.int8)
     matrix = PackedMatrix(ops.pack(digits), torch.tensor([1.0, 0.5, 0.0]).to(grid.SCALE_TYPE), 2)
     tensors = storage.tensors_of({"a": matrix}, {})
-    assert torch.equal(tensors["a.codes"], ops.pack(torch.tensor([[1, -2, 0, 2, -1, 1]], dtype=torch.int8))[0])
-    assert tensors["a.scale"].tolist() == [0, 16, 255]
+    codes = ops.pack(torch.tensor([[1, -2, 0, 2, -1, 1]], dtype=torch.int8))[0]
+    assert tensors.keys() == {"quantized"} and tensors["quantized"].tolist() == [*codes.tolist(), 0, 16, 255]
 
 
 def test_the_first_version_still_loads(tmp_path):
@@ -83,6 +83,28 @@ def test_the_first_version_still_loads(tmp_path):
         save_file({"a.codes": matrix.codes, "a.scale": matrix.scale * bad}, tmp_path / "model.safetensors")
         with pytest.raises(UserError, match=r"a.scale holds a number that is negative or not finite"):
             storage.read(tmp_path)
+
+
+def test_the_second_version_still_loads(tmp_path):
+    """It had tensors for each matrix's codes and scales."""
+    matrices = {"b": matrix_of(4, 7, 15), "a": matrix_of(6, 10)}
+    tensors = {}
+    for name, matrix in matrices.items():
+        tensors[f"{name}.codes"], tensors[f"{name}.scale"] = storage._parts(matrix)
+    write(tmp_path, matrices, version=2)
+    save_file({"norm": torch.ones(3), **tensors}, tmp_path / "model.safetensors")
+    _, found, others = storage.read(tmp_path)
+    assert all(same(found[name], matrix) for name, matrix in matrices.items()) and others.keys() == {"norm"}
+    del tensors["b.scale"]
+    save_file({"norm": torch.ones(3), **tensors}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"has no tensor b\.scale"):
+        storage.read(tmp_path)
+
+
+def test_a_header_names_one_tensor_for_all_matrices(tmp_path):
+    write(tmp_path, {f"model.layers.{i}.mlp.up_proj.weight": matrix_of(8, 8) for i in range(40)})
+    path = tmp_path / "model.safetensors"
+    assert path.stat().st_size < 40 * (ops.bytes_in_row(64, 5) + 8) + 12 + 300
 
 
 def test_scales_of_groups(tmp_path):
@@ -133,7 +155,7 @@ def test_a_damaged_file_is_refused_or_holds_valid_weights(tmp_path_factory, data
         assert str(path) in str(error)
     else:
         again = storage.tensors_of(matrices, {})
-        assert again["a.codes"].numel() == ops.bytes_in_row(55, levels)
+        assert again["quantized"].numel() == ops.bytes_in_row(55, levels) + 5
 
 
 def test_a_model_of_mixed_widths_computes_what_its_weights_stand_for(model, tmp_path):
