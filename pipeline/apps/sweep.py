@@ -6,6 +6,7 @@ which have a folder each.
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from pipeline.report import figures
 from pipeline.tracking import batch, events, location
 
 FOLDER = Path("sweeps")
+WIDTH = 140
+"""Of the table where the output is no terminal."""
 OUTPUTS = ("sweep.csv", "pareto.svg", "parallel.svg")
 COMMANDS = (
     "`dvc exp run --queue --name {0} -S KEY=A,B`, `dvc exp run --run-all`; or `snakemake -s workflow/sweep.smk --config sweep={0} ...`"
@@ -72,7 +75,7 @@ def show(name: str, model: str | None) -> None:
     sweep_charts.parallel(rows, [*differing, "bytes", judged_by], f"{name}: {model} at five levels", outputs[2])
     _print(name, model, rows)
     _log(name, model, points, outputs)
-    say(f"{', '.join(map(str, outputs))}")
+    say(", ".join(map(str, outputs)))
 
 
 def _points(name: str) -> Iterator[tuple[str, Callable[[str], str]]]:
@@ -150,7 +153,7 @@ def _print(name: str, model: str, rows: list[dict[str, Any]]) -> None:
         shown.add_column(column, justify="right")
     for row in rows:
         shown.add_row(*(_cell(column, value) for column, value in row.items()))
-    Console(highlight=False).print(shown)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(shown)
 
 
 def _cell(column: str, value: Any) -> str:
@@ -176,7 +179,10 @@ def _log(name: str, model: str, points: list[Point], outputs: list[Path]) -> Non
     if location.enabled():
         from pipeline.apps import sync
 
-        sync.replay()
+        try:
+            sync.replay()
+        except UserError as error:  # table and pictures are there all the same
+            say(f"{error}; `python -m pipeline sync` brings the sweep into it later")
 
 
 def _logged() -> dict[tuple[str, str], tuple[str, set[str]]]:

@@ -28,6 +28,7 @@ class Store:
         self.lock = FileLock(paths.private().resolve() / "locks" / "mlflow.lock")
         Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         with self.lock:  # SQLite's tables and the experiment are made once, however many sinks start together
+            _make_tables(location.uri())
             self.client = MlflowClient(tracking_uri=location.uri(), registry_uri=location.uri())
             self.experiment = self._experiment()
 
@@ -123,6 +124,16 @@ class Store:
             self.client.update_run(run_id, status)
         else:
             self.client.set_terminated(run_id, status, moment or int(time.time() * 1000))
+
+
+def _make_tables(uri: str) -> None:
+    """MLflow's tables in a SQLite file that is not there yet: made beside it, since a sink that is killed meanwhile leaves half of them."""
+    scheme, path = "sqlite:///", Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith(scheme) and not path.exists():
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"{scheme}{part}").search_experiments(max_results=1)
+        part.replace(path)
 
 
 def _input(dataset: dict[str, Any]) -> DatasetInput:

@@ -98,6 +98,13 @@ def test_points_of_snakemake_lie_in_folders(project: Path, monkeypatch: pytest.M
     assert [row["point"] for row in rows()] == ["1", "2", "3", "4"]
 
 
+def test_a_store_that_is_down_costs_a_line(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    grid(lambda number, rate, width: fill(Path(f"sweeps/rates/rates-{number}"), rate, width))
+    sweep.show("rates", None)
+    assert "`python -m pipeline sync` brings the sweep into it later" in capsys.readouterr().err and len(rows()) == 4
+
+
 def test_what_cannot_be_compared_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUINTET_TRACKING", "off")
     with pytest.raises(UserError, match="'rates' has 0 finished experiments, and two are needed: `dvc exp run --queue --name rates"):

@@ -196,3 +196,11 @@ def test_points_of_a_sweep_lie_below_one_run(project, monkeypatch):
     assert {run.data.tags["mlflow.parentRunId"] for run in points} == {above.info.run_id}
     assert [run.data.metrics["float/loss"] for run in points] == [1.5, 1.4]
     assert alone.info.run_name == "shakespeare-bbbb22" and "mlflow.parentRunId" not in alone.data.tags
+
+
+def test_tables_are_made_whole_or_not_at_all(project):
+    """A sink that was killed while it made them leaves a part, which the next one makes anew."""
+    Path("mlflow.db").unlink()
+    Path("mlflow.db.part").write_bytes(b"half of the tables")
+    sync.open_store()
+    assert Path("mlflow.db").exists() and not Path("mlflow.db.part").exists()
