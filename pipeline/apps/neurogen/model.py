@@ -118,7 +118,9 @@ class NeuroGenModel:
         self.brain.eval()
         if not math.isfinite(value := loss.item()):
             raise RuntimeError(f"the loss is {value}: load a checkpoint, or start again with a lower learning_rate than {self._rate}")
-        (loss if self.brain.penalty is None else loss + self.brain.penalty).backward()
+        with torch.random.fork_rng(devices=[]):  # a rule that draws noise draws the same after a checkpoint
+            torch.manual_seed(rng.derive(self.record["seed"], "learn", self.record["steps"]))
+            (loss if self.brain.penalty is None else loss + self.brain.penalty).backward()
         torch.nn.utils.clip_grad_norm_(self.brain.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()

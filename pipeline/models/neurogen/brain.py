@@ -11,7 +11,7 @@ Feedback from the prefrontal cortex is of the last token. Shapes: B streams, T t
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -206,6 +206,8 @@ class Cycle:
         self.ones = torch.ones_like(self.sensitivity_2N[:1])
         self.paces = {name: n.constants() for name, n in cells.items() if n.decay is not None}
         self.sizes = sizes
+        self.noise: Callable[[str, Tensor], Tensor] | None = None
+        """What changes a module's current before it fires, if anything does."""
 
     def token(self, token_B: Tensor, drive_BN: Tensor) -> None:
         """One token's cycle of five phases."""
@@ -236,6 +238,7 @@ class Cycle:
 
     def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
         """A module's phase at this current."""
+        current_BN = self.noise(name, current_BN) if self.noise else current_BN
         self.inputs[name] = (current_BN, gain_BN, rhythm or self.paces[name])
         rate, *cells = self.brain.neurons[name](*self.inputs[name], self.cells[name])
         self.cells[name] = (cells[0], cells[1])

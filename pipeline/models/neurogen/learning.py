@@ -5,9 +5,11 @@ Both walk through the window a second time, token by token, and add to the gradi
     e-prop (Bellec et al. 2020): the gradient within the token's cycle, and, for what a neuron's voltage still has of earlier tokens, its
     gradient times an eligibility trace of each synapse, e_ji <- (dv_j'/dv_j) e_ji + (dv_j/dW_ji). What travels on through other neurons'
     spikes and through the hippocampus' memory is left out.
-    three-factor: -(reward) times an eligibility trace of how far source and target fired together more than they do on average, for the
-    synapses of the ten connections, changes their weights on the spot; the reward is minus the next token's dopamine, which rises with
-    surprise. Only the read-out, outside of this, has a gradient.
+    three-factor (node perturbation: Fiete and Seung 2006): while a token's cycle runs, twins of each stream run it with noise in their
+    neurons' currents, in pairs of opposite noise. The reward is minus the loss of the token that comes; its baseline, in which everything
+    that makes a token hard cancels, is the mean of a pair. Reward less baseline, times the target's noise, times the source's rate is what
+    moves a synapse, in the mean over twins and streams: the gradient within the cycle, but estimated from one number a twin. Of the ten
+    connections the eight learn so that are currents; the read-out has its exact gradient, and nothing else learns.
 
 Shapes: B streams, T tokens, M neurons of a connection's target (rows of its matrix), K of its source.
 """
@@ -28,10 +30,8 @@ RULES = ("bptt", "eprop", "three_factor")
 
 DIRECT = tuple(c for c in CONNECTIONS if c.target != "hippocampus" and c.source != "basal_ganglia")
 """Connections that are currents of their target; the others address the memory, or gate."""
-PLASTICITY = 1e-4
-"""How much a weight changes by a token's reward and eligibility, in the streams' mean."""
-TRACE, AVERAGE = 0.7, 0.95
-"""Decay over a token of the three-factor rule's eligibility, and of the mean rates that it compares with."""
+PAIRS, NOISE = 4, 0.3
+"""Pairs of twins of each stream in the three-factor rule, and their noise as a share of the deviation of a module's currents."""
 
 
 class OnlineRun(torch.autograd.Function):
@@ -175,27 +175,45 @@ def _normal(x_BN: Tensor) -> tuple[Tensor, Tensor]:
 def three_factor(
     brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
 ) -> list[Tensor | None]:
-    """Change the connections' weights; there is no gradient of the parameters."""
+    """What the reward says of the gradient of the connections' weights; of nothing else it says anything."""
+    streams, copies = len(tokens_BT), 1 + 2 * PAIRS
     totals = {c: torch.zeros_like(brain.wiring[c.name].weight) for c in DIRECT}
-    traces = {c: total.new_zeros(len(tokens_BT), *total.shape) for c, total in totals.items()}
-    means: dict[str, Tensor] = {}
-    for token_B in tokens_BT.unbind(1):
-        cycle = brain.cycle(state)
-        cycle.token(token_B, brain.embed_tokens(token_B))
-        reward_B = -cycle.modulators[:, 0]
-        for c, trace_BMK in traces.items():
-            totals[c] += torch.einsum("b,bmk->mk", reward_B, trace_BMK)
-            target_BM = cycle.now[c.target] - means.get(c.target, cycle.now[c.target])
-            folds = len(trace_BMK[0]) // brain.sizes[c.target]
+    for token_B, next_B in zip(tokens_BT.unbind(1)[:-1], tokens_BT.unbind(1)[1:], strict=True):
+        cycle = brain.cycle(type(state)(*(part.repeat(copies, *[1] * (part.dim() - 1)) for part in state)))
+        cycle.noise = noise = Noise(streams)
+        cycle.token(token_B.repeat(copies), brain.embed_tokens(token_B).repeat(copies, 1))
+        loss = F.cross_entropy(brain.lm_head(cycle.now["broca"]), next_B.repeat(copies), reduction="none")
+        first_PB, second_PB = loss[streams:].view(2, PAIRS, streams)
+        reward_PB = (second_PB - first_PB) / 2
+        for c, total in totals.items():
+            rows = brain.sizes[c.target]
+            eligible_BM = (reward_PB[:, :, None] * noise.drawn[c.target]).mean(0) / noise.scale[c.target]
             sign = -1.0 if c.target == "thalamus" else 1.0
-            trace_BMK.mul_(TRACE).add_(sign * target_BM.repeat(1, folds)[:, :, None] * _source(cycle, c)[:, None])
-        for name in MODULES:
-            means[name] = torch.lerp(cycle.now[name], means.get(name, cycle.now[name]), AVERAGE)
-        state = cycle.state()
+            total[:rows] -= sign / tokens_BT.numel() * (eligible_BM.t() @ _source(cycle, c)[:streams])
+        state = type(state)(*(part[:streams].clone() for part in cycle.state()))
+    places = {id(parameter): i for i, parameter in enumerate(parameters)}
+    found: list[Tensor | None] = [None] * len(parameters)
     for c, total in totals.items():
-        brain.wiring[c.name].weight += PLASTICITY / len(tokens_BT) * total
-    brain.wiring.prune()
-    return [None] * len(parameters)
+        linear = brain.wiring[c.name]
+        found[places[id(linear.weight)]] = total * linear.synapses if brain.wiring.density < 1 else total
+    return found
+
+
+class Noise:
+    """Added to the currents of B streams and of the pairs of twins behind them: to one of a pair what is taken from the other."""
+
+    def __init__(self, streams: int) -> None:
+        self.streams = streams
+        self.drawn: dict[str, Tensor] = {}
+        """[P, B, N] of each module, of unit variance."""
+        self.scale: dict[str, Tensor] = {}
+        """[B, 1]: what a unit of it is as a current."""
+
+    def __call__(self, module: str, current_CN: Tensor) -> Tensor:
+        scale_C1 = NOISE * current_CN.std(1, keepdim=True).clamp_min(1e-3)
+        drawn = torch.randn(PAIRS, self.streams, current_CN.shape[1]).to(current_CN.device)
+        self.drawn[module], self.scale[module] = drawn, scale_C1[: self.streams]
+        return current_CN + scale_C1 * torch.cat((torch.zeros_like(drawn[:1]), drawn, -drawn)).flatten(0, 1)
 
 
 def _source(cycle: Any, connection: Connection) -> Tensor:
