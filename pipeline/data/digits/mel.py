@@ -15,16 +15,19 @@ LOWEST, HIGHEST = 60.0, 4000.0
 """Of the filters, in hertz."""
 FLOOR = 70.0
 """Decibels below the loudest that count as silence."""
-TOP = 210
-"""Level of the loudest: three a decibel."""
+MIDDLE, SPREAD = 105, 30
+"""Level of a recording's mean, and levels of a deviation from it."""
+TOP = 2 * MIDDLE
+"""The highest level."""
 
 Levels = npt.NDArray[np.uint8]
 
 
 def levels(samples_N: Samples, rate: int) -> Levels:
-    """uint8 [FRAMES, BANDS]: log mel power against the loudest of the recording, stretched in time to `FRAMES` whatever its length.
+    """uint8 [FRAMES, BANDS]: log mel power against the recording's own mean and deviation, stretched in time to `FRAMES` frames.
 
-    Frames are Hann windows; filters are triangles of equal height on the HTK mel scale (transformers' `mel_filter_bank`).
+    So neither loudness nor a room's noise floor moves or shrinks what the digit is made of; silence is `MIDDLE` throughout. Frames are Hann
+    windows; filters are triangles of equal height on the HTK mel scale (transformers' `mel_filter_bank`).
     """
     size, hop = round(WINDOW * rate), round(HOP * rate)
     padded = np.pad(samples_N.astype(np.float64), (size // 2, size // 2 + max(0, size - len(samples_N))))
@@ -36,7 +39,8 @@ def levels(samples_N: Samples, rate: int) -> Levels:
     low = np.minimum(places.astype(int), max(0, len(decibels_TM) - 2))
     high, share = np.minimum(low + 1, len(decibels_TM) - 1), (places - low)[:, None]
     stretched = decibels_TM[low] * (1 - share) + decibels_TM[high] * share
-    return np.asarray((stretched / FLOOR + 1) * TOP).round().astype(np.uint8)
+    deviations = (stretched - stretched.mean()) / max(float(stretched.std()), 1.0)
+    return np.asarray(MIDDLE + SPREAD * deviations).round().clip(0, TOP).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)

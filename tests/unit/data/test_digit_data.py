@@ -96,11 +96,12 @@ def test_a_higher_tone_is_in_a_higher_band_and_loudness_does_not_matter():
 @pytest.mark.parametrize("samples", [1, 100, 5000, 16000])
 def test_any_length_gives_the_same_shape(samples: int):
     levels = mel.levels(np.random.default_rng(1).uniform(-1, 1, samples).astype(np.float32), RATE)
-    assert levels.shape == (mel.FRAMES, mel.BANDS) and 0.9 * mel.TOP < levels.max() <= mel.TOP
+    assert levels.shape == (mel.FRAMES, mel.BANDS) and 0 <= levels.min() < mel.MIDDLE < levels.max() <= mel.TOP
+    assert levels.mean() == pytest.approx(mel.MIDDLE, abs=1) and levels.std() == pytest.approx(mel.SPREAD, rel=0.05)
 
 
 def test_silence_is_no_error():
-    assert mel.levels(np.zeros(4000, np.float32), RATE).max() == 0
+    assert (mel.levels(np.zeros(4000, np.float32), RATE) == mel.MIDDLE).all()
 
 
 def test_a_recording_goes_through_text():
