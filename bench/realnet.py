@@ -55,13 +55,14 @@ def passes(neurons: int, steps: int, dropout: float) -> dict[str, Callable[[], o
     """A forward and a backward pass of each."""
     model = RealNet(neurons, range(neurons // 2), range(neurons // 2, neurons), dropout_rate=dropout)
     loop, x = StepLoop(model), torch.randn(BATCH, neurons // 2)
+    parameters = {LIBRARY: list(model.parameters()), LOOP: list(loop.parameters())}
 
     def output() -> Tensor:
         return model.output(model(x, steps, collect=steps)[0])[:, -1]
 
     return {
-        LIBRARY: lambda: torch.autograd.grad(output().square().mean(), list(model.parameters())),
-        LOOP: lambda: torch.autograd.grad(loop(x, steps).square().mean(), list(loop.parameters())),
+        LIBRARY: lambda: torch.autograd.grad(output().square().mean(), parameters[LIBRARY]),
+        LOOP: lambda: torch.autograd.grad(loop(x, steps).square().mean(), parameters[LOOP]),
     }
 
 

@@ -21,7 +21,7 @@ from pipeline.models.base import Model
 class Graph(nn.Module):
     """The function that is exported."""
 
-    def __init__(self, module: Model) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()
         self.module, self.state = module, type(module.initial_state(1))
 

@@ -87,9 +87,8 @@ class RealNetTrainer:
 
         def learn(rows: Tensor) -> Tensor:
             part = None if m is None else m[rows]
-            options = {"tbptt_steps": tbptt_steps, "as_tensor": True}
             how = (thinking_steps, gradient_accumulation_steps, full_sequence, part, output_transform)
-            return self.train_batch(x[rows], y[rows], *how, **options)  # type: ignore[no-any-return]
+            return self.train_batch(x[rows], y[rows], *how, tbptt_steps=tbptt_steps, as_tensor=True)  # type: ignore[no-any-return]
 
         plain = m is None and output_transform is None and gradient_accumulation_steps == 1 and tbptt_steps is None
         history: list[float] = []

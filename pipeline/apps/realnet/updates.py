@@ -123,9 +123,10 @@ class Updates:
         """The prepared run for a batch of so many rows, and its buffers: drive, states, and the gradients of both, the other way round."""
         if (rows, steps) not in self.runs:
             model, when = self.model, inputs.timing(self.x, steps, self.model.pulse_mode)
-            layers = [Layer(W.view(len(b), len(b)), b, gain) for W, b, gain, *_ in map(self._tensors, ("value", "gradient"))]
+            layer, gradients = (Layer(W.view(len(b), len(b)), b, gain) for W, b, gain, *_ in map(self._tensors, ("value", "gradient")))
             run = PreparedRun(
-                *layers,
+                layer,
+                gradients,
                 (rows, self.frames_RSI.shape[1]),
                 model.places,
                 steps=steps,

@@ -166,11 +166,22 @@ class RealNet(nn.Module):
         """Raw states [..., N] as `forward` returns them: decoded [..., v_out], or with scaled output neurons [..., N]."""
         if self.decoder is not None:
             return self.decoder(states[..., self.readers] * self.output_scale)
+        if self._readers_in_a_row():
+            first, ones = self.output_ids[0], torch.ones_like(self.gain)
+            return states * torch.cat((ones[:first], self.output_scale, ones[first + len(self.output_ids) :]))
         return states * torch.ones_like(self.gain).index_put((self.readers,), self.output_scale)
 
     def output(self, all_states: Tensor) -> Tensor:
         """The output alone: [..., v_out], or the output neurons [..., O]."""
-        return all_states if self.decoder is not None else all_states[..., self.readers]
+        if self.decoder is not None:
+            return all_states
+        if self._readers_in_a_row():
+            return all_states.narrow(-1, self.output_ids[0], len(self.output_ids))
+        return all_states[..., self.readers]
+
+    def _readers_in_a_row(self) -> bool:
+        """Whether the output neurons are neighbours in their order, so that a view shows them: indexing takes longer."""
+        return self.output_ids[-1] - self.output_ids[0] == len(self.output_ids) - 1 and self.output_ids == sorted(self.output_ids)
 
     def step(self, x_input: Tensor, state: Tensor | None = None, steps: int = 1) -> tuple[Tensor, Tensor]:
         """One frame [B, features] or token [B, 1] of a stream: the output after `steps` steps and the state to hand on; constant memory."""
