@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
+NEUROGEN = ("learning", "recall", "consolidation", "memory")
 REALNET = ("xor", "latch", "sine", "adder", "stopwatch", "digits", "transfer")
 
 
@@ -52,7 +53,8 @@ def realnet(
 
 
 @app.command(
-    epilog="Examples: python -m pipeline experiments neurogen --model quantized/neurogen; python -m pipeline experiments neurogen --seeds 3"
+    epilog="Examples: python -m pipeline experiments neurogen --model quantized/neurogen; "
+    "python -m pipeline experiments neurogen --seeds 3; python -m pipeline experiments neurogen --only recall"
 )
 def neurogen(
     model: Annotated[
@@ -67,8 +69,20 @@ def neurogen(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Tables and pictures.")] = Path("experiments/neurogen"),
     tokens: Annotated[int, typer.Option(min=1, help="Of the test split.")] = 16384,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Instead: small brains, one of {', '.join(NEUROGEN)}; may be repeated.", show_default="none")
+    ] = None,
+    data: Annotated[str, typer.Option(help="The data set that small brains read.")] = "plays",
 ) -> None:
     """What silencing each module and connection of trained brains costs, their firing rates, spikes, and what flows in them."""
+    if only:
+        for name in only:
+            if name not in NEUROGEN:
+                raise UserError(f"--only {name} is no experiment: choose from {', '.join(NEUROGEN)}")
+        from pipeline.apps.neurogen import study
+
+        study.run(only, folder, seeds or 1, data)
+        return
     from pipeline.apps.neurogen import seeds as several
 
     several.run(model or [], seeds, folder, tokens)

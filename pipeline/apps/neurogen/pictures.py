@@ -97,3 +97,24 @@ def flow(activity: Activity, letters: Sequence[str], path: Path) -> None:
         axes.set_yticks(range(len(names)), [f"{name} ({mean:.2f})" for name, mean in zip(names, means.tolist(), strict=True)])
         axes.set_xticks(range(len(letters)), [letter if letter.isprintable() else repr(letter)[1:-1] for letter in letters])
         figure.colorbar(picture, ax=axes)
+
+
+def curves(
+    lines: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    levels: Mapping[str, float],
+    axes: tuple[str, str],
+    path: Path,
+    logarithmic: bool = False,
+) -> None:
+    """Curves of one colour a name, one a seed, with dashed levels to compare them with."""
+    with _figure(path, 8, 4.2) as figure:
+        place = figure.add_subplot(xlabel=axes[0], ylabel=axes[1], xscale="log" if logarithmic else "linear")
+        for number, (name, seeds) in enumerate(lines.items()):
+            for each in seeds:
+                label = name if each is seeds[0] else None
+                place.plot(*zip(*each, strict=True), marker=".", color=f"C{number}", label=label, alpha=0.9 if len(seeds) == 1 else 0.6)
+        for name, level in levels.items():
+            place.axhline(level, color="black", linewidth=0.8, linestyle="--")
+            place.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        place.grid(alpha=0.25)
+        figure.legend(loc="outside lower center", ncols=len(lines), frameon=False)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline import io, paths
 from pipeline.apps import trained
-from pipeline.apps.neurogen import pictures
+from pipeline.apps.neurogen import pictures, study
 from pipeline.apps.neurogen.activity import watch
 from pipeline.data import shards
 from pipeline.errors import UserError
@@ -69,7 +69,15 @@ def run(model: str | None, folder: Path, tokens: int) -> tuple[list[dict[str, An
     pictures.raster(activity, letters, folder / "raster.svg")
     pictures.flow(activity, letters, folder / "flow.svg")
     show(found.describe(), rows, intact.nats)
+    log(folder, rows, float(intact.nats.mean()))
     return rows, float(intact.nats.mean())
+
+
+def log(folder: Path, rows: list[dict[str, Any]], loss: float) -> None:
+    """Tables, pictures and what lesions add, into MLflow."""
+    points = [(study.plain(f"lesions/{row['part']}, {way}"), 0, row[way]) for row in rows for way in WAYS]
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".svg"))
+    study.log("lesions", files, [("lesions/intact", 0, loss), *points])
 
 
 def side_by_side(text: npt.NDArray[Any], tokens: int) -> npt.NDArray[np.int64]:
@@ -90,7 +98,8 @@ def judge(brain: Brain, windows_BT: npt.NDArray[np.int64]) -> tuple[list[dict[st
     with Bar("lesions", 2 * len(parts), "passes") as bar:
         for kind, name, source in parts:
             row: dict[str, Any] = {"kind": kind, "part": name}
-            for way, value in zip(WAYS, (0.0, intact.means[source]), strict=True):
+            values: tuple[Tensor | float, ...] = (0.0, intact.means[source])
+            for way, value in zip(WAYS, values, strict=True):
                 chosen = {name.replace(" to ", "_"): value}
                 brain.lesions = Lesions(modules=chosen) if kind == "module" else Lesions(connections=chosen)
                 try:

@@ -15,6 +15,7 @@ from pipeline.apps.neurogen import activity, report
 from pipeline.data import shards, tokenizers
 from pipeline.errors import UserError
 from pipeline.models.neurogen import Brain, Lesions, anatomy
+from pipeline.tracking.events import read
 from tests.unit.apps import small_speaker
 from tests.unit.models.brains import SIZES, VOCABULARY, brain
 
@@ -112,6 +113,7 @@ def test_the_flow_is_what_a_connection_adds_to_its_target():
 def project(tmp_path, monkeypatch) -> Path:
     """A trained brain's directory, and the test split of its data set."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUINTET_TRACKING", "off")
     tokenizer, module = tokenizers.characters("abcdefghij", False), busy()
     config = {**module.config, "eos_token_id": tokenizer.eos}
     config["quintet"] = {"family": "neurogen", "task": "language", "dataset": "plays", "recurrent": True}
@@ -138,6 +140,15 @@ def test_the_command_writes_tables_and_pictures(project):
         assert [row["part"] for row in csv.DictReader(file)][:2] == ["thalamus", "wernicke"]
     with Path("one/rates.csv").open() as file:
         assert sum(1 for _ in csv.DictReader(file)) == sum(SIZES.values())
+
+
+def test_the_report_is_logged(project):
+    CliRunner().invoke(experiments.app, ["neurogen", "--folder", "one", "--tokens", "512"], catch_exceptions=False)
+    (log,) = Path(".quintet/events").glob("*-experiments-neurogen-lesions-*.jsonl")
+    events, _ = read(log)
+    values = {name: value for event in events if event["event"] == "metrics" for name, value in event["values"].items()}
+    assert len(values) == 33 and "lesions/basal_ganglia to broca_ held at its mean" in values and values["lesions/intact"] > 0
+    assert {Path(event["path"]).name for event in events if event["event"] == "artifact"} == FILES
 
 
 def test_what_cannot_be_reported_is_said(project):
