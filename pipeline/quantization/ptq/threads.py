@@ -1,5 +1,6 @@
 """Independent jobs on two threads: results do not depend on how many cores there are."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -22,6 +23,11 @@ def side_by_side(job: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
             return job(item)
 
     left = iter(items)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        while some := list(islice(left, WORKERS)):
-            yield from pool.map(plain, some)
+    while some := list(islice(left, WORKERS)):
+        yield from _pool().map(plain, some)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """The same threads always: the C library keeps freed memory for each thread that there ever was."""
+    return ThreadPoolExecutor(WORKERS)
