@@ -18,7 +18,7 @@ from pipeline.stages.quantize import Quantizer
 from pipeline.training import tasks
 from pipeline.training.checkpoints import Store
 
-STEPS = ("rotation", "match", "residual", "search", "feedback", "order", "descent", "refit")
+STEPS = ("rotation", "match", "residual", "search", "restarts", "feedback", "order", "descent", "refit")
 COLUMNS = ("steps", "loss", "above float", "output SNR, dB")
 
 

@@ -14,8 +14,9 @@ class Ptq(Block):
     """Rounding without training, on `calibration` sequences of the training split; each step can be left out, to see what it is worth.
 
     `rotation`: Hadamard matrices folded into the weights. `match`: each matrix makes up for the errors before it, and with `residual` those
-    that add to a stream for the stream's too. `search`, `feedback`, `order`, `descent`, `refit`: see `pipeline.quantization.ptq.rounding`.
-    `damping` is added to the inputs' second moments, as a share of their mean. Results are measured on `held_out` sequences more.
+    that add to a stream for the stream's too. `search`, `restarts`, `feedback`, `order`, `descent`, `refit`: see
+    `pipeline.quantization.ptq.rounding`. `damping` is added to the inputs' second moments, as a share of their mean. Results are measured
+    on `held_out` sequences more.
     """
 
     calibration: Positive = 256
@@ -25,6 +26,7 @@ class Ptq(Block):
     match: bool = True
     residual: bool = True
     search: bool = True
+    restarts: bool = True
     feedback: bool = True
     order: bool = True
     descent: bool = True

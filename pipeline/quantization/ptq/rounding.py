@@ -1,9 +1,10 @@
 """One matrix rounded for its inputs: digits q and row scales s with a small sum over inputs x of ((w - s q) x)^2, that is e H e^T.
 
-H is the second moment of the inputs, the mean of x^T x, and e = w - s q. Five steps, each of which can be left out: `search`, a scale a row
-by the squared error weighted with H's diagonal; `feedback`, digits column after column, each one's error made up for by the columns to
-come (GPTQ: Frantar et al. 2023, arXiv:2210.17323); `order`, the columns of the largest inputs first; `refit`, the best scale for the
-digits; `descent`, each digit in turn at its best, the others held (as in QuIP: Chee et al. 2023, arXiv:2307.13304).
+H is the second moment of the inputs, the mean of x^T x, and e = w - s q. Six steps, each of which can be left out: `search`, a scale a row
+by the squared error weighted with H's diagonal; `restarts`, the best of what comes of larger and smaller ones too; `feedback`, digits
+column after column, each one's error made up for by the columns to come (GPTQ: Frantar et al. 2023, arXiv:2210.17323); `order`, the columns
+of the largest inputs first; `refit`, the best scale for the digits; `descent`, each digit in turn at its best, the others held (as in QuIP:
+Chee et al. 2023, arXiv:2307.13304).
 Rows have nothing to do with each other, but for the range of scales that a file holds: they are taken some at a time, on two threads.
 Shapes: R rows, K columns.
 """
@@ -20,6 +21,8 @@ FACTORS = torch.linspace(0.5, 1.3, 33, dtype=torch.float64)
 """Scales that the search tries, as multiples of the one of least squared error."""
 BLOCK = 64
 """Columns whose errors are passed on one at a time; what lies beyond them is brought up to date by one product a block."""
+STARTS = (0.8, 0.9, 1.1, 1.2)
+"""Multiples of the searched scale that rows are rounded from, too."""
 ROUNDS = 3
 """Turns of refit and descent."""
 SWEEPS = 2
@@ -100,21 +103,31 @@ def search(weight_RK: Tensor, start_R: Tensor, importance_K: Tensor, levels: int
 
 
 def _solve(weight_RK: Tensor, first_R: Tensor, inputs: Inputs, limits: Any, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
-    """`solve` for some of the rows, with the scales to begin with."""
+    """`solve` for some of the rows: for each, the best of what comes of a few scales to begin with."""
+    digits_RK, scale_R, score_R = _attempt(weight_RK, first_R, inputs, limits, levels, steps)
+    for factor in STARTS if steps.restarts else ():
+        digits, scale, score = _attempt(weight_RK, first_R * factor, inputs, limits, levels, steps)
+        better_R = score > score_R
+        digits_RK = torch.where(better_R[:, None], digits, digits_RK)
+        scale_R, score_R = torch.where(better_R, scale, scale_R), torch.where(better_R, score, score_R)
+    return digits_RK, scale_R
+
+
+def _attempt(weight_RK: Tensor, first_R: Tensor, inputs: Inputs, limits: Any, levels: int, steps: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Digits, scales and how much of w H w^T is no error, from these scales on."""
     scale_R = _held(first_R, limits)
     ratio_KR = weight_RK.T / scale_R
     digits_KR = feedback(ratio_KR, inputs, levels) if steps.feedback else nearest(ratio_KR, levels)
-    if not (steps.descent or steps.refit):
-        return _result(digits_KR), scale_R
     wanted_KR, had_KR = inputs.moment_KK @ ratio_KR, inputs.moment_KK @ digits_KR
-    for turn in range(ROUNDS + 1):
+    for turn in range(ROUNDS + 1 if steps.descent or steps.refit else 0):
         if steps.refit:
             better_R = _held(scale_R * refit(digits_KR, wanted_KR, had_KR), limits)
             wanted_KR *= scale_R / better_R
             scale_R = better_R
         if steps.descent and turn < ROUNDS:
             digits_KR, had_KR = descend(digits_KR, wanted_KR, had_KR, inputs.moment_KK, levels)
-    return _result(digits_KR), scale_R
+    score_R = (digits_KR * (2 * wanted_KR - had_KR)).sum(0) * scale_R.square()
+    return _result(digits_KR), scale_R, score_R
 
 
 def _result(digits_KR: Tensor) -> Tensor:

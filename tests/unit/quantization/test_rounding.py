@@ -9,7 +9,7 @@ from pipeline.quantization import grid
 from pipeline.quantization.ptq import rounding
 from pipeline.schema.quantization import Ptq
 
-STEPS = ("search", "feedback", "order", "descent", "refit")
+STEPS = ("search", "restarts", "feedback", "order", "descent", "refit")
 DOUBLE = torch.float64
 OFF = dict.fromkeys(STEPS, False)
 
@@ -55,6 +55,13 @@ def test_every_step_lowers_the_error(levels):
     assert errors[2] < errors[1] and errors[3] < 0.8 * errors[1] and errors[5] < errors[3]
     assert solved(weight, moment, levels, search=True, descent=True) < errors[1]
     assert solved(weight, moment, levels, search=True, refit=True) <= errors[1] * 1.0001
+
+
+@pytest.mark.parametrize("levels", [3, 5, 15])
+def test_restarts_keep_the_best_of_each_row(levels):
+    weight, moment = problem()
+    found = [error(weight, *rounded(weight, moment, levels, Ptq(restarts=restarts)), moment) for restarts in (False, True)]
+    assert (found[1] <= found[0] * 1.0001).all() and found[1].sum() < 0.99 * found[0].sum()
 
 
 def ratios(weight):
