@@ -167,9 +167,9 @@ def _results(batch: Batch, event: Mapping[str, Any]) -> None:
 
 
 def parameters(values: Mapping[str, Any], model: str) -> dict[str, str]:
-    """Flat names without the model's, so that the columns of two models are the same: `training.learning_rate`."""
+    """Flat names without the model's, so that two models have the same columns: `training.learning_rate`; none for what is unset."""
     flat = flatten(dict(values))
-    return {name.removeprefix(f"models.{model}."): _text(value)[:LONGEST] for name, value in flat.items()}
+    return {name.removeprefix(f"models.{model}."): _text(value)[:LONGEST] for name, value in flat.items() if value is not None}
 
 
 def _text(value: Any) -> str:

@@ -108,9 +108,8 @@ def _fill(store: Store, run_id: str, logged: LoggedModel, directory: Path, judge
     """Files and figures of a logged model, beside the data set they were found on; it is whole once all of them are there."""
     from pipeline.tracking import logged as form  # half of MLflow, which only this needs
 
-    prompt = asked.get("evaluation.prompt", "null")
     with tempfile.TemporaryDirectory() as folder:
-        form.save(directory, Path(folder) / "model", None if prompt == "null" else prompt, run_id, logged.model_id)
+        form.save(directory, Path(folder) / "model", asked.get("evaluation.prompt"), run_id, logged.model_id)
         store.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
     inputs: list[DatasetInput] = store.client.get_run(run_id).inputs.dataset_inputs
     test = next((given.dataset for given in inputs if any(tag.value == "test" for tag in given.tags)), None)

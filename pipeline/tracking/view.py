@@ -24,9 +24,11 @@ class View(NamedTuple):
     curve: str | None = None
 
     def columns(self) -> tuple[str, ...]:
-        """The table's columns: what came out, at what size, with which settings."""
-        came_out = tuple(f"metrics.`{kind}/{self.figure}`" for kind in ("float", "quantized")) if self.figure else ("tags.`result`",)
-        return (*came_out, *SIZES, "params.`family`", *(f"params.`training.{name}`" for name in CHOSEN), "params.`quantization.method`")
+        """The table's columns: what came out, at what size, with which settings; a result in words has its size in it."""
+        settings = ("params.`family`", *(f"params.`training.{name}`" for name in CHOSEN), "params.`quantization.method`")
+        if self.figure is None:
+            return ("tags.`result`", *settings, *SIZES)
+        return (*(f"metrics.`{kind}/{self.figure}`" for kind in ("float", "quantized")), *SIZES, *settings)
 
     def charts(self) -> dict[str, tuple[str, ...]]:
         """Sections of charts: curves over the steps, and bars that compare the runs."""

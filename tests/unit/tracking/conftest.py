@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import io
+from pipeline.apps import sync
 from pipeline.tracking import open_log
 
 SPLITS = {"train": b"to be, or not to be", "test": b"that is the question"}
@@ -60,6 +61,20 @@ def evaluate(key: str, value: float = 1.5, problems: int = 0, name: str = "shake
         io.write_json(metrics, {"float": {"loss": value}, "quantized": {"loss": value + 0.1}})
         io.write_bytes(card, b"---\ntags: [quintet]\n---\n\n# shakespeare\n")
         log.published([metrics, Path(f"exports/{name}")])
+
+
+def judge(key: str, value: float, name: str, figure: str = "bits_per_byte", prompt: str | None = "to be") -> None:
+    """A training, and the evaluation of the packed model in `quantized/NAME`, as if it came out of it; both are brought into MLflow."""
+    train(key, name=name)
+    io.write_bytes(Path(f"quantized/{name}/made.txt"), key.encode())
+    files = [*sorted(Path(f"quantized/{name}").iterdir()), Path("data/ready/plays/test.safetensors")]
+    with open_log("evaluate", name, {f"models.{name}.evaluation": {"windows": 0, "problems": 0, "prompt": prompt}}) as log:
+        log.run(key)
+        figures, metrics = {figure: value, "bytes": 4321, "bits_per_weight": 2.4}, Path(f"metrics/{name}/evaluate.json")
+        inputs = [[str(file), io.sha256(file)] for file in files]
+        io.write_json(metrics, {"float": {**figures, figure: value - 0.1}, "quantized": figures, "inputs": inputs})
+        log.published([metrics])
+    sync.replay()
 
 
 def loss(rate: float, step: int) -> float:

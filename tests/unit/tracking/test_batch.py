@@ -48,7 +48,6 @@ def test_parameters_are_flat_and_without_the_model():
         "family": "transformer",
         "training.learning_rate": "0.004",
         "training.betas": "0.9, 0.99",
-        "training.epochs": "null",
         "training.fused": "true",
     }
 

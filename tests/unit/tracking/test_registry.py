@@ -12,7 +12,7 @@ from pipeline import io
 from pipeline.apps import sync
 from pipeline.tracking import open_log
 from tests.unit.apps import small_speaker
-from tests.unit.tracking.conftest import SPLITS, train
+from tests.unit.tracking.conftest import judge, train
 
 NAME = "speaker"
 
@@ -31,22 +31,6 @@ def client() -> MlflowClient:
     return MlflowClient(tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db", registry_uri=f"sqlite:///{Path.cwd()}/mlflow.db")
 
 
-def judge(key: str, value: float, test: bytes = SPLITS["test"]) -> None:
-    """A training, and the evaluation of the model that came out of it."""
-    train(key, name=NAME)
-    io.write_bytes(Path("data/ready/plays/test.safetensors"), test)
-    io.write_bytes(Path(f"quantized/{NAME}/README.txt"), key.encode())
-    files = [*Path(f"quantized/{NAME}").iterdir(), Path("data/ready/plays/test.safetensors")]
-    with open_log("evaluate", NAME, {f"models.{NAME}.evaluation": {"windows": 0, "problems": 0, "prompt": "to be"}}) as log:
-        log.run(key)
-        figures = {"bits_per_byte": value, "bytes": 4321, "bits_per_weight": 2.4}
-        metrics = Path(f"metrics/{NAME}/evaluate.json")
-        inputs = [[str(file), io.sha256(file)] for file in files]
-        io.write_json(metrics, {"float": {**figures, "bits_per_byte": value - 0.1}, "quantized": figures, "inputs": inputs})
-        log.published([metrics])
-    sync.replay()
-
-
 def versions() -> dict[str, str]:
     """Versions and the training keys of their runs."""
     found = client().search_model_versions(f"name = '{NAME}'")
@@ -59,7 +43,7 @@ def holder() -> str:
 
 
 def test_a_judged_model_is_a_version_with_signature_example_and_figures(project):
-    judge("aaaa1111", 2.2)
+    judge("aaaa1111", 2.2, NAME)
     (version,) = client().search_model_versions(f"name = '{NAME}'")
     assert version.description == "bits per byte 2.2 (float 2.1), 4,321 bytes, 2.4 bits a weight"
     assert client().get_run(version.run_id).data.tags["result"] == version.description
@@ -81,7 +65,7 @@ def test_a_judged_model_is_a_version_with_signature_example_and_figures(project)
 
 def test_the_alias_moves_by_the_margin_and_a_replay_changes_nothing(project):
     for key, value, expected in (("aaaa1111", 2.2, "aaaa1111"), ("bbbb2222", 2.195, "aaaa1111"), ("cccc3333", 2.15, "cccc3333")):
-        judge(key, value)
+        judge(key, value, NAME)
         assert holder() == expected
     before = versions()
     assert sorted(before.values()) == ["aaaa1111", "bbbb2222", "cccc3333"]
