@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 PADDING, LETTER = 40, 7
 """Width of a column in pixels, so that its name can be read."""
-WIDE = {"tags.`result`": 470}
+WIDE = {"tags.`result`": 430, "params.`family`": 110}
 """Columns whose values are wider than their names."""
 SIZES = ("metrics.`quantized/bytes`", "metrics.`quantized/bits_per_weight`", "metrics.`trained.parameters`")
 CHOSEN = ("learning_rate", "steps", "batch_size")
@@ -31,10 +31,10 @@ class View(NamedTuple):
         return (*(f"metrics.`{kind}/{self.figure}`" for kind in ("float", "quantized")), *SIZES, *settings)
 
     def charts(self) -> dict[str, tuple[str, ...]]:
-        """Sections of charts: curves over the steps, and bars that compare the runs."""
+        """Sections of charts: bars that compare the runs, and curves over the steps."""
         curves = ("train/loss", "validation/loss", *([self.curve] if self.curve else []))
         bars = (f"float/{self.figure}", f"quantized/{self.figure}") if self.figure else ()
-        return {"Learning curves": curves, "Float and five levels": (*bars, "quantized/bytes", "quantized/bits_per_weight")}
+        return {"Float and five levels": (*bars, "quantized/bytes", "quantized/bits_per_weight"), "Learning curves": curves}
 
 
 VIEWS = {

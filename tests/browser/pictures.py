@@ -12,7 +12,6 @@ from tests.browser.pages import PATIENCE, served, visit
 
 WIDTH = 1200
 """Pixels of a picture's width."""
-COLOURS = 128
 DOCS = Path("docs")
 
 
@@ -24,23 +23,22 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     with browser(WIDTH, 1000) as page:
         page.open((Path.cwd() / "report/index.html").as_uri())
-        page.wait("Quintet")
+        page.wait("bits", seconds=PATIENCE)
         save(page, DOCS / "report.png")
     with served(Path.cwd()) as address, browser(1680, 760) as page:
         visit(page, address.replace("viewStateShareKey=results", f"viewStateShareKey={view}"))
         page.wait("matching runs", "Run Name", "ago", seconds=PATIENCE)
-        page.run('document.querySelector(\'[aria-label="Close"], [data-component-id$="close"]\')?.click()')
         time.sleep(3)  # the table's columns take their widths
         save(page, DOCS / "mlflow.png")
 
 
 def save(page: Browser, path: Path) -> None:
-    """The visible part of a page, as wide as the README shows it, in few colours."""
+    """The visible part of a page, as wide as the README shows it."""
     with tempfile.TemporaryDirectory() as folder:
         page.picture(Path(folder) / "whole.png")
         with Image.open(Path(folder) / "whole.png") as whole:
             size = WIDTH, round(whole.height * WIDTH / whole.width)
-            whole.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(COLOURS).save(path, optimize=True)
+            whole.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -63,9 +63,9 @@ def evaluate(key: str, value: float = 1.5, problems: int = 0, name: str = "shake
         log.published([metrics, Path(f"exports/{name}")])
 
 
-def judge(key: str, value: float, name: str, figure: str = "bits_per_byte", prompt: str | None = "to be") -> None:
+def judge(key: str, value: float, name: str, figure: str = "bits_per_byte", prompt: str | None = "to be", rate: float = 0.004) -> None:
     """A training, and the evaluation of the packed model in `quantized/NAME`, as if it came out of it; both are brought into MLflow."""
-    train(key, name=name)
+    train(key, rate, name=name)
     io.write_bytes(Path(f"quantized/{name}/made.txt"), key.encode())
     files = [*sorted(Path(f"quantized/{name}").iterdir()), Path("data/ready/plays/test.safetensors")]
     with open_log("evaluate", name, {f"models.{name}.evaluation": {"windows": 0, "problems": 0, "prompt": prompt}}) as log:
