@@ -95,7 +95,7 @@ class Classifier:
         if not bool(presence_BM.any(1).all()):
             raise UserError(f"a row has none of {', '.join(each.name for each in self.layout)}: give at least one")
         absent = [torch.zeros(each.shape) for each in self.layout]
-        parts = [torch.stack([absent[i] if row[i] is None else row[i] for row in rows]) for i in range(len(absent))]
+        parts = [torch.stack([absent[i] if (part := row[i]) is None else part for row in rows]) for i in range(len(absent))]
         probability_BC = self.trained.module(features.join(presence_BM, parts))[0][:, 0].softmax(-1)
         best = probability_BC.max(-1)
         found = zip(best.indices.tolist(), best.values.tolist(), strict=True)

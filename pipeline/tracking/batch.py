@@ -199,7 +199,7 @@ def result(figures: Mapping[str, float]) -> str:
     """A judged model in one line: its figure beside the float model's, and its size."""
     name = next((name for name in JUDGED_BY if f"quantized/{name}" in figures), "loss")
     packed, whole = (f"{figures[f'{kind}/{name}']:.4g}" for kind in ("quantized", "float"))
-    size = f"{figures['quantized/bytes']:,.0f} bytes, {figures['quantized/bits_per_weight']:.3g} bits a weight"
+    size = f"{figures['quantized/bytes']:,.0f} bytes ({figures['quantized/bits_per_weight']:.3g} bits a weight)"
     return f"{name.replace('_', ' ')} {packed} (float {whole}), {size}"
 
 

@@ -57,7 +57,7 @@ def test_the_table_says_what_changed_which_is_better_and_at_what_size(page: Brow
     shown = page.wait("speaker-aaaa11", "speaker-bbbb22", "training.learning_rate", "training.steps", "0.004", "0.008", seconds=PATIENCE)
     assert "2 matching runs" in shown and "All models" in shown
     for value in ("2.25 (float 2.15)", "2.125 (float 2.025)"):
-        assert f"bits per byte {value}, 4,321 bytes, 2.4 bits a weight" in shown
+        assert f"bits per byte {value}, 4,321 bytes (2.4 bits a weight)" in shown
 
 
 def test_the_view_of_a_task_has_its_figures_and_no_other(page: Browser, address: str) -> None:

@@ -45,7 +45,7 @@ def holder() -> str:
 def test_a_judged_model_is_a_version_with_signature_example_and_figures(project):
     judge("aaaa1111", 2.2, NAME)
     (version,) = client().search_model_versions(f"name = '{NAME}'")
-    assert version.description == "bits per byte 2.2 (float 2.1), 4,321 bytes, 2.4 bits a weight"
+    assert version.description == "bits per byte 2.2 (float 2.1), 4,321 bytes (2.4 bits a weight)"
     assert client().get_run(version.run_id).data.tags["result"] == version.description
     (logged,) = client().search_logged_models([client().get_run(version.run_id).info.experiment_id])
     figures = {metric.key: metric for metric in logged.metrics}
