@@ -6,7 +6,7 @@ from pipeline.ops.convolution import conv2d
 from pipeline.ops.linear import best_form, embedding, linear, tile, untile
 from pipeline.ops.packing import pack, unpack
 from pipeline.ops.prepared_recurrent import Layer, PreparedRun
-from pipeline.ops.recurrent import recurrent_run, recurrent_vjp
+from pipeline.ops.recurrent import nobody_between, recurrent_run, recurrent_vjp
 from pipeline.ops.reference import bytes_in_row
 from pipeline.ops.spiking import silent_state, spiking_run
 
@@ -18,6 +18,7 @@ __all__ = [
     "conv2d",
     "embedding",
     "linear",
+    "nobody_between",
     "pack",
     "recurrent_run",
     "recurrent_vjp",

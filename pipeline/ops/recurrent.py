@@ -60,14 +60,14 @@ def recurrent_run(
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, weight, bias, gain, state))
     plan = [steps, every, hold, collect, segment, keep]
     inputs = (weight, bias, gain, state, drive, places, _seed(seed), plan, activation, dropout, epsilon)
-    if _nobody_between(weight, bias, gain, state, drive, places):
+    if nobody_between(weight, bias, gain, state, drive, places):
         outputs = _Run.apply(*inputs, True) if keep else _forward(*inputs)
     else:
         outputs = torch.ops.quintet.recurrent(*inputs)
     return outputs[0], outputs[1]
 
 
-def _nobody_between(*tensors: Tensor | None) -> bool:
+def nobody_between(*tensors: Tensor | None) -> bool:
     """Whether plain tensors on the CPU are computed with, and nothing traces, transforms or watches: then the dispatcher has nothing to do.
 
     It takes a tenth of a millisecond for both passes: as long as a small network.
@@ -112,7 +112,7 @@ def recurrent_vjp(
         dropout,
         epsilon,
     )
-    near = _nobody_between(weight, bias, gain, state, drive, places)
+    near = nobody_between(weight, bias, gain, state, drive, places)
     with torch.no_grad():
         final, states, *kept = _forward(*inputs) if near else _below(*inputs)
 

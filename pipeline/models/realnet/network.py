@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.models.realnet import inputs
 from pipeline.models.realnet.weights import INITIALISERS, allowed, fresh
-from pipeline.ops import recurrent_run
+from pipeline.models.realnet.whole import Whole
+from pipeline.ops import nobody_between, recurrent_run
 from pipeline.ops.reference_recurrent import ACTIVATIONS, EPSILON
 
 VOCAB_MODES = ("hybrid", "discrete", "continuous")
@@ -110,6 +111,11 @@ class RealNet(nn.Module):
         `collect` reads every so many steps instead (`collect=steps`: the end alone). In it the output neurons are scaled as outputs are.
         final_state [B, N] is the raw state to go on from. `segment`: see `ops.recurrent_run`.
         """
+        if self._is_plain(current_state):
+            frames = self.frames(x_input).to(self.W.dtype)
+            frames_BSI, plan = frames if frames.dim() == 3 else frames[:, None], self.plan(x_input, steps, current_state, collect, segment)
+            weights = (self.W, self.b, self.gain, self.input_scale, self.output_scale)
+            return Whole.apply(frames_BSI, *weights, plan.pop("state"), self.output_ids[0], plan)  # type: ignore[no-any-return]
         x = self.encode(x_input)
         final_BN, states_BCN = recurrent_run(x, self.W, self.b, self.gain, **self.plan(x_input, steps, current_state, collect, segment))
         return self.read(states_BCN), final_BN
@@ -178,6 +184,11 @@ class RealNet(nn.Module):
         if self._readers_in_a_row():
             return all_states.narrow(-1, self.output_ids[0], len(self.output_ids))
         return all_states[..., self.readers]
+
+    def _is_plain(self, state: Tensor | None) -> bool:
+        """Whether a gradient is wanted of parameters and states alone, on the CPU and by nobody who looks at the operations in between."""
+        known = self.decoder is None and self.v_in < 0 and self._readers_in_a_row() and torch.is_grad_enabled()
+        return known and nobody_between(self.W, self.b, self.gain, self.input_scale, self.output_scale, state) and self.W.requires_grad
 
     def _readers_in_a_row(self) -> bool:
         """Whether the output neurons are neighbours in their order, so that a view shows them: indexing takes longer."""
