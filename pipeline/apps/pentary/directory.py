@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from pipeline import models, ops
-from pipeline.apps.pentary import documents, layers
+from pipeline.apps.pentary import documents, exported, layers
 from pipeline.apps.pentary.model import PentaryModel
 from pipeline.apps.pentary.multimodal import MultimodalFusion
 from pipeline.apps.pentary.processors import AudioProcessor, ImageProcessor, TextProcessor
@@ -63,9 +63,14 @@ def save(model: PentaryModel, path: Path, fusion: MultimodalFusion | None = None
 
 
 def load(path: Path) -> Loaded:
-    """Read what `save` wrote, or the document's own tool as JSON; `UserError` names file and part where something is missing or damaged."""
+    """Read what `save` wrote, or as JSON what the document's own tool or the pipeline's export `json` did.
+
+    `UserError` names file and part where something is missing or damaged.
+    """
     if path.suffix == ".json":
         document = documents.read(path)
+        if isinstance(document, dict) and "architecture" in document:
+            return Loaded(*exported.read(document, path), fusion=None)
         network = documents.decode(document, path)
         fusion = _fusion_read(document["fusion"], path) if document.get("fusion") else None
         return Loaded(network, _head(document, network, path), fusion)

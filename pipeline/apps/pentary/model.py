@@ -1,6 +1,7 @@
 """PentaryModel: a feed-forward network at five levels, from a list of widths or of layers."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,22 @@ class PentaryModel(Weights):
     def fold(self) -> None:
         """Fold batch norms into the layers before them, and compute in float from then on."""
         self.network = folded(layers.dense(self.network))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PentaryModel":
+        """The model of a file or directory, which computes exactly as it says; what `PentaryTrainer.save_model` wrote, or a pipeline's
+        `exports/MODEL/json/model.json`.
+
+        `UserError` as `directory.load`, and for a model over a fusion of raw samples, which only a trainer can take.
+        """
+        from pipeline.apps.pentary import directory  # which knows models itself
+
+        network, head, fusion = directory.load(Path(path))
+        if fusion is not None:
+            raise UserError(f"{path} takes raw samples through a fusion: load it by `PentaryTrainer.load_model`")
+        model = cls(1, 1, [])
+        model.replace(network, head["input_dim"], head["output_dim"], head["hidden_dims"])
+        return model
 
     def packed(self) -> tuple[Network, dict[str, PackedMatrix]]:
         """The plain network with its batch norms folded, and its matrices at five levels by their names in it."""
