@@ -21,7 +21,7 @@ from pipeline.quantization.modules import PackedMatrix
 from pipeline.quantization.ptq import calibration, rounding
 from pipeline.quantization.ptq.calibration import Group, Inputs, Part
 from pipeline.quantization.ptq.rotation import rotate
-from pipeline.quantization.ptq.threads import side_by_side
+from pipeline.quantization.ptq.threads import give_back_memory, side_by_side
 
 GRAM = 512
 """Columns of a second moment found at a time."""
@@ -91,6 +91,7 @@ def _put(found: Found, name: str, parameter: Tensor, digits_RK: Tensor, scale_R:
     matrix = PackedMatrix(ops.pack(digits_RK, levels), scale_R, digits_RK.shape[1], levels)
     found.packed[name], found.weight_snr[name] = matrix, grid.snr_db(parameter, digits_RK, scale_R)
     parameter.copy_(matrix.dense())
+    give_back_memory()
 
 
 class _Problem(NamedTuple):
