@@ -10,7 +10,7 @@ export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.quintet/dvc
 # Addresses that are not random, where that may be said: ThreadSanitizer cannot run with as many random bits as some kernels take.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 .DEFAULT_GOAL := help
-.PHONY: help install build repro repro-snakemake test test-full lint sanitize sanitizers fuzz bench clean
+.PHONY: help install build repro repro-snakemake test test-full test-cluster lint sanitize sanitizers fuzz bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ test: build lint sanitize ## Check the code's form, then run the tests, those of
 
 test-full: build lint sanitize ## The same with the tests that take long or need packages of their own (marker `full`)
 	pytest -n $(WORKERS) -m ""
+
+test-cluster: build ## Run preset smoke by a real Slurm on this machine (as root; installs Debian's packages of it where they are missing)
+	QUINTET_SERVICES=required pytest tests/cluster
 
 lint: build ## Check form, types and both graphs' style
 	ruff check .

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,17 @@ class Workspace:
     def said(self) -> str:
         """What the last started process printed."""
         return self.read(".quintet/said.txt").decode()
+
+    def stages(self, *arguments: str) -> list[psutil.Process]:
+        """Running processes of `python -m pipeline ARGUMENTS` in this folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.cmdline()[1:] == ["-m", "pipeline", *arguments] and Path(process.cwd()) == self.folder:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
 
     def checkpoints(self) -> list[Path]:
         """Resumable states of trainings that have not ended."""

@@ -38,18 +38,6 @@ def hashes(workspace: Workspace) -> dict[str, str]:
     return {name: io.sha256(workspace.folder / name) for name in RESULTS}
 
 
-def steps(workspace: Workspace) -> list[psutil.Process]:
-    """Running processes of the stage in this folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cmdline()[1:] == ["-m", "pipeline", "train", "calculator"] and Path(process.cwd()) == workspace.folder:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
 @pytest.mark.parametrize("victims", ["group", "runner alone"])
 @pytest.mark.parametrize("runner", COMMANDS)
 def test_killed_and_started_again(ready: Workspace, undisturbed: dict[str, str], tmp_path: Path, runner: str, victims: str):
@@ -58,13 +46,13 @@ def test_killed_and_started_again(ready: Workspace, undisturbed: dict[str, str],
     while not workspace.checkpoints() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(random.Random(f"{runner} {victims}").uniform(0, 0.5))
-    assert steps(workspace), "the step is to be killed while it runs"
+    assert workspace.stages("train", "calculator"), "the step is to be killed while it runs"
     if victims == "group":
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(steps(workspace), timeout=20)
+    _, alive = psutil.wait_procs(workspace.stages("train", "calculator"), timeout=20)
     assert alive == [], "the step outlives its runner"
     assert [name for name in RESULTS if (workspace.folder / name).exists()] == []
     workspace.run("find", ".dvc/tmp", "-maxdepth", "1", "-name", "rwlock", "-empty", "-delete")  # as `make repro` does

@@ -20,7 +20,8 @@ def dry(workspace: Workspace, *arguments: str) -> str:
 
 def test_make_alone_lists_the_commands(fresh: Workspace):
     listed = fresh.run("make")
-    assert all(f"make {target} " in listed for target in ("repro", "repro-snakemake", "test", "test-full", "lint", "sanitize", "bench", "build", "clean"))
+    targets = ("repro", "repro-snakemake", "test", "test-full", "test-cluster", "lint", "sanitize", "bench", "build", "clean")
+    assert all(f"make {target} " in listed for target in targets)
 
 
 def test_an_interpreter_that_is_missing_or_old_is_named(fresh: Workspace, tmp_path: Path):
