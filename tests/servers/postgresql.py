@@ -77,11 +77,7 @@ def mlflow_server(folder: Path) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        secrets = {
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": "for a test",
-            "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
+        secrets = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "for a test", "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
         command = ["mlflow", "server", "--app-name", "basic-auth", "--backend-store-uri", address, "--workers", "2"]
         command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
         spared = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
