@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from pipeline import paths
 from pipeline.io import digest, read_json, sha256
+from pipeline.tracking import logged as form
 from pipeline.tracking.batch import Judged, result
 from pipeline.tracking.champion import Contender, Rule, champion, rule
 from pipeline.tracking.store import Store
@@ -106,8 +107,6 @@ def _create(store: Store, run_id: str, model: str, judged: Judged, asked: dict[s
 
 def _fill(store: Store, run_id: str, logged: LoggedModel, directory: Path, judged: Judged, asked: dict[str, str]) -> None:
     """Files and figures of a logged model, beside the data set they were found on; it is whole once all of them are there."""
-    from pipeline.tracking import logged as form  # half of MLflow, which only this needs
-
     with tempfile.TemporaryDirectory() as folder:
         form.save(directory, Path(folder) / "model", asked.get("evaluation.prompt"), run_id, logged.model_id)
         store.client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))

@@ -74,7 +74,7 @@ def test_one_row_compares_everything(project):
     assert run.data.tags["mlflow.note.content"] == "# shakespeare" and run.data.tags["runner"] == "shell"
     experiment = client().get_experiment(run.info.experiment_id)
     view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.results"])["state"])
-    assert "metrics.`float/bits_per_byte`" in view["selectedColumns"]
+    assert "tags.`result`" in view["selectedColumns"]
 
 
 def test_two_trainings_are_two_runs(project):
