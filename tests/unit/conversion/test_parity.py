@@ -1,10 +1,13 @@
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.conversion import Bounds, parity
 from pipeline.conversion.prompts import Prompts
+from pipeline.stages import convert
 from tests.unit.evaluation.toys import Table
 
 PROMPTS = Prompts(torch.tensor([[0, 1, 2, 0], [1, 1, 0, 2], [2, 0, 1, 1]]), given=2)
@@ -79,3 +82,20 @@ def test_bounds_themselves_are_within_bounds():
     parity.require(parity.Parity(0.5, 0.1, 0.9), BOUNDS, "exports/m/onnx")
     with pytest.raises(parity.ParityError, match="max_logit_difference"):
         parity.require(parity.Parity(math.nextafter(0.5, 1), 0.1, 0.9), BOUNDS, "exports/m/onnx")
+
+
+def test_a_brain_may_flip_a_spike_but_not_be_another(reference, tmp_path):
+    (tmp_path / "weights").write_bytes(b"")
+    often = Prompts(torch.tensor([[1, 1, 1, 1]] * 99 + [[2, 2, 2, 2]]), given=2)  # one position of a hundred is after a 2
+    flipped, wrong = [[0.0, 4.0, 0.0], [0.0, 0.0, 4.0], [4.0, 0.0, 1.5]], [[0.0, 4.0, 0.0], [0.0, 1.0, 4.0], [4.0, 0.0, 0.0]]
+
+    def judge(family: str, rows: list[list[float]]) -> dict[str, float]:
+        reference.config["quintet"] = {"family": family}
+        converter: Any = SimpleNamespace(load=lambda _: table(rows), BOUNDS=BOUNDS, WEIGHTS="weights")
+        return convert._compare(reference, converter, tmp_path, often)
+
+    assert judge("neurogen", flipped)["max_logit_difference"] == 1.5
+    with pytest.raises(parity.ParityError, match=r"max_logit_difference is 1\.5"):
+        judge("gru", flipped)
+    with pytest.raises(parity.ParityError, match="kl_divergence"):
+        judge("neurogen", wrong)
