@@ -64,7 +64,9 @@ def neurogen(
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="This many brains: params.yaml's, and others of the next seeds, trained in the folder.", show_default="none"
+            min=1,
+            help="This many brains: params.yaml's, and others of the next seeds, trained in the folder; with --only, small ones (1).",
+            show_default="none",
         ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Tables and pictures.")] = Path("experiments/neurogen"),
