@@ -106,7 +106,6 @@ rule point:
         mem_mb=4000,
         runtime=240,
     params:
-        model=SUBJECT,
         shared=SHARED,
         parameters=lambda wildcards: json.dumps(POINTS[wildcards.point]),
     script:
