@@ -167,7 +167,7 @@ def overview(lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], tuple[s
         row = first.setdefault(line["task"], {"task": line["task"], "figure": line["figure"]})
         if line["figure"] == row["figure"]:
             spread = f" ({line['least']:.3g} to {line['most']:.3g})" if line["least"] < line["most"] else ""
-            row[line["net"]] = f"{line['mean']:.3g}{spread}, {line['seeds']} seeds, {line['parameters']:,} weights"
+            row[line["net"]] = f"{line['mean']:.3g}{spread}, n = {line['seeds']}, {line['parameters']:,} weights"
     columns = tuple(dict.fromkeys(column for row in first.values() for column in row))
     return list(first.values()), columns
 
