@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
 NEUROGEN = ("learning", "recall", "consolidation", "memory")
+PENTARY = ("images", "speakers")
 REALNET = ("xor", "latch", "sine", "adder", "stopwatch", "digits", "transfer")
 
 
@@ -18,9 +19,20 @@ def _group() -> None:
     """A command by name, also while there is but one."""
 
 
-@app.command(epilog="Example: python -m pipeline experiments pentary --seeds 2")
-def pentary(seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 5) -> None:
-    """Small networks on handwritten digits: in float, rounded to five levels, and trained at five levels."""
+@app.command(epilog="Examples: python -m pipeline experiments pentary --seeds 2; python -m pipeline experiments pentary --only speakers")
+def pentary(
+    only: Annotated[str, typer.Option(help="Networks on images (images), or speakers held out in turn (speakers).")] = "images",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network on images.")] = 5,
+    speaker: Annotated[list[str] | None, typer.Option(help="Hold out this one; may be repeated.", show_default="each in turn")] = None,
+    seed: Annotated[int, typer.Option(help="Of the trainings on speakers.")] = 1337,
+) -> None:
+    """Handwritten digits in float, rounded and trained at five levels; or spoken digits (downloaded), each speaker held out in turn."""
+    if only not in PENTARY:
+        raise UserError(f"--only {only} is no experiment: choose from {', '.join(PENTARY)}")
+    if only == "speakers":
+        from pipeline.apps.pentary import speakers
+
+        return speakers.show(seed, speaker)
     from pipeline.apps.pentary import figures
 
     figures.show(seeds)

@@ -96,6 +96,11 @@ def load(path: Path) -> Loaded:
 def _head(about: Mapping[str, Any], network: Network, path: Path) -> dict[str, Any]:
     """The sizes of a network, if they are what it takes and makes; `UserError`."""
     head = {key: about.get(key) for key in ("input_dim", "output_dim", "hidden_dims")}
+    if network.description and network.description[0]["type"] == "conv2d":
+        raise UserError(
+            f"{path} begins with a convolution and does not say of what height and width: give the dictionary that ModelQuantizer takes an "
+            "`input_shape`, as [1, 3, 224, 224]"
+        )
     try:
         with torch.device("meta"):
             made = Network(network.description).eval()(torch.zeros(1, head["input_dim"]))  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """ModelQuantizer: weights as lists of numbers, in the document's dictionaries, to five levels."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,16 @@ class ModelQuantizer:
         """The document of {"layers": [{"type": "linear", "weights": [[...]], "bias": [...]}, ...]}; biases may be absent.
 
         Layers of type conv2d have weights [O, C, h, w], and their own keys; layers without weights have theirs
-        (`pipeline.models.pentary.layers`). `UserError` names the layer that is none.
+        (`pipeline.models.pentary.layers`). `input_shape` beside `layers`, with the batch, is that of a first layer which takes images: only
+        with it can a trainer load the document. `UserError` names the layer that is none.
         """
         layers = model_dict.get("layers") if isinstance(model_dict, Mapping) else None
         if not isinstance(layers, list) or not layers:
             raise UserError("the model is no dictionary with a list `layers`: give {'layers': [{'type': 'linear', 'weights': ...}]}")
+        if "input_shape" in model_dict:
+            shape = _shape(model_dict["input_shape"])
+            document = self.quantize_model_from_dict({"layers": [{"type": "reshape", "shape": shape}, *layers]})
+            return document | {"input_dim": math.prod(shape)}
         network = Network([_described(i, layer) for i, layer in enumerate(layers)])
         for i, (layer, module) in enumerate(zip(layers, network.layers, strict=True)):
             if "weights" in layer:
@@ -72,6 +78,14 @@ class ModelQuantizer:
     def save_quantized_model(self, model: Mapping[str, Any], filepath: str | Path) -> None:
         """Write such a document, whole or not at all; `PentaryTrainer.load_model` reads it, and the document's own reader does."""
         documents.write(Path(filepath), model)
+
+
+def _shape(given: Any) -> list[int]:
+    """A sample's shape out of that of a batch; `UserError`."""
+    sizes = list(given) if isinstance(given, list | tuple) else []
+    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes[1:]):
+        raise UserError(f"input_shape = {given!r} is no shape of a batch: give it as [1, 3, 224, 224]")
+    return sizes[1:]
 
 
 def _floats(i: int, key: str, layer: Mapping[str, Any]) -> Tensor:

@@ -32,7 +32,7 @@ class PentaryTrainer:
     which a `fusion` (by default MultimodalFusion(modalities)) turns into the model's inputs, and which learns with it. seed: of the order
     of the samples. float_share: the share of the epochs that learns in float before the rest learns at five levels; distillation: the
     share of the loss that is then the divergence from the float model. modality_dropout: the probability that an epoch hides a modality of
-    a sample, so that any subset can be asked for later. `UserError` for what cannot be.
+    a sample, so that any subset can be asked for later. device: cpu alone. `UserError` for what cannot be.
 
     The document gives no optimizer, and its trainer ignored the one it was given: here it is Adam. Its loss by default was the squared
     error, its command's the cross-entropy, and its examples are classifications: here it is the cross-entropy.
@@ -52,7 +52,13 @@ class PentaryTrainer:
         float_share: float = 0.5,
         distillation: float = 0.0,
         modality_dropout: float = 0.2,
+        device: str = "cpu",
     ) -> None:
+        if device != "cpu":
+            raise UserError(
+                f"PentaryTrainer: device {device!r} is not known: it trains on cpu; for cuda train a model of the family pentary of "
+                "params.yaml, with training.device: cuda"
+            )
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
             raise UserError(f"PentaryTrainer: optimizer {optimizer!r} is none of {', '.join(OPTIMIZERS)}")
         shares = {"float_share": float_share, "distillation": distillation, "modality_dropout": modality_dropout}

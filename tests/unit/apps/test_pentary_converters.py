@@ -158,6 +158,16 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class TwoInputs(nn.Module):
+    def forward(self, x, other=None):
+        return x
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x):
+        return x, torch.relu(x)
+
+
 class Mixing(nn.Module):
     def forward(self, x):
         return x.view(1, -1)
@@ -167,6 +177,8 @@ MODULES = {
     "an activation": (nn.Sequential(nn.Linear(4, 4), nn.GELU()), r"layer '1' \(GELU.* cannot be converted: known are linear"),
     "groups": (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), r"layer '0' \(Conv2d\(4, 4.*groups=2\)\) cannot be converted"),
     "a ceiling": (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "layer '0' .*MaxPool2d"),
+    "two inputs": (TwoInputs(), "the module has a second input 'other': only one can be converted"),
+    "two outputs": (TwoOutputs(), "the module's output is not one tensor"),
     "a branch": (Branching(), "the module cannot be followed"),
     "samples mixed": (Mixing(), "layer 'view' makes .* across samples"),
 }
@@ -197,3 +209,17 @@ def test_the_input_is_found_or_asked_for(tmp_path):
         PyTorchToPentaryConverter().convert(nn.Sequential(nn.Conv2d(1, 1, 1)), tmp_path / "model.json")
     with pytest.raises(UserError, match="the model is a dict, not a torch module"):
         PyTorchToPentaryConverter().convert({}, tmp_path / "model.json")
+
+
+def test_groups_and_several_outputs_of_onnx_are_refused_by_name(tmp_path):
+    x, *ys = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 4, 3, 3]) for name in ("x", "y", "z"))
+    kernels = numpy_helper.from_array(np.ones((4, 2, 1, 1), np.float32), "w")
+    grouped = helper.make_node("Conv", ["x", "w"], ["y"], "halves", group=2)
+    for nodes, outputs, says in (
+        ([grouped], ys[:1], r"operation 'halves' of type Conv cannot be converted: known are .*Conv \(one group\)"),
+        ([grouped, helper.make_node("Relu", ["y"], ["z"])], ys, "has 1 inputs and 2 outputs: only one each can be converted"),
+    ):
+        made = helper.make_graph(nodes, "g", [x], outputs, [kernels])
+        onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "model.onnx")
+        with pytest.raises(UserError, match=says):
+            ONNXToPentaryConverter().convert(tmp_path / "model.onnx", tmp_path / "model.json")

@@ -179,3 +179,21 @@ def test_methods_of_quantization():
     assert errors["per_channel"] < errors["per_tensor"] / 2, "the smallest channel is lost in the largest one's scale"
     with pytest.raises(UserError, match="quantization_method 'kl' is none of per_tensor, per_channel"):
         ModelQuantizer("kl")
+
+
+def test_a_dictionary_that_begins_with_a_convolution_needs_the_shape_of_its_images(tmp_path):
+    kernels, weights = np.ones((2, 1, 3, 3)).tolist(), np.ones((3, 8)).tolist()
+    layers = [{"type": "conv2d", "weights": kernels}, {"type": "flatten"}, {"type": "linear", "weights": weights}]
+    made = ModelQuantizer()
+    made.save_quantized_model(made.quantize_model_from_dict({"layers": layers}), tmp_path / "open.json")
+    with pytest.raises(UserError, match=r"open\.json begins with a convolution .* give the dictionary .* an `input_shape`"):
+        PentaryModel.load(tmp_path / "open.json")
+    made.save_quantized_model(made.quantize_model_from_dict({"input_shape": [1, 1, 4, 4], "layers": layers}), tmp_path / "model.json")
+    assert loaded(tmp_path / "model.json").model.predict(x()).shape == (5, 3)
+    with pytest.raises(UserError, match=r"input_shape = 4 is no shape of a batch"):
+        made.quantize_model_from_dict({"input_shape": 4, "layers": layers})
+
+
+def test_other_devices_are_refused():
+    with pytest.raises(UserError, match="device 'cuda' is not known: it trains on cpu; for cuda train a model of the family pentary"):
+        PentaryTrainer(PentaryModel(2, 2), device="cuda")
