@@ -1,8 +1,9 @@
 """Time and memory of quantization without training for a transformer of 100 M parameters: `python -m bench.ptq`, on two threads.
 
-`--layers 2` takes that many of its layers, and prints beside it what all of them would take if each takes as long. Weights and tokens are
-random: neither matters here. Memory is what the process has held at most beyond what it held before there was a model. On a machine with
-other work, processor time is nearer to what a quiet one takes: divided by two, it is the time where both threads are always busy.
+`--layers 2` takes that many of its layers, and prints beside it what all of them would take, if the output matrix takes as long as a layer,
+and the other layers add their weights to the memory and nothing else, since they are taken one at a time. Weights and tokens are random:
+neither matters here. Memory is what the process has held at most beyond what it held before there was a model. On a machine with other
+work, processor time is nearer to what a quiet one takes: halved, it is the time where both threads are always busy.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def model(layers: int) -> Model:
 
 
 def measure(layers: int, sequences: int) -> tuple[int, float, float, float]:
-    """Parameters, seconds on the clock and of processor time, and peak memory in multiples of the model's."""
+    """Parameters, seconds on the clock and of processor time, and peak memory in bytes."""
     before = psutil.Process().memory_info().rss
     source = [model(layers)]
     parameters = source[0].parameter_count()
@@ -59,7 +60,7 @@ def measure(layers: int, sequences: int) -> tuple[int, float, float, float]:
         quantizer.run(source.pop(), "random weights")
         seconds, cpu = time.monotonic() - clock, time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return parameters, seconds, cpu, (peak - before) / (4 * parameters)
+    return parameters, seconds, cpu, peak - before
 
 
 def main() -> None:
@@ -68,12 +69,17 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=256, help="sequences of 256 tokens to calibrate on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    parameters, seconds, cpu, memory = measure(arguments.layers, arguments.sequences)
-    size = f"{parameters / 1e6:.0f} M parameters in {arguments.layers} layers"
-    print(f"{size}: {seconds / 60:.1f} minutes, {cpu / 60:.1f} of processor time, at most {memory:.2f} x the model's memory")
+    parameters, seconds, cpu, peak = measure(arguments.layers, arguments.sequences)
+    say(arguments.layers, parameters, seconds, cpu, peak)
     if arguments.layers < LAYERS:
-        rate = LAYERS / arguments.layers
-        print(f"{LAYERS} layers at the same rate: {seconds / 60 * rate:.1f} minutes, {cpu / 60 * rate:.1f} of processor time")
+        more = (LAYERS - arguments.layers) * sum(parameter.numel() for block in model(1).blocks() for parameter in block.parameters())
+        rate = (LAYERS + 1) / (arguments.layers + 1)
+        say(LAYERS, parameters + more, seconds * rate, cpu * rate, peak + 4 * more)
+
+
+def say(layers: int, parameters: int, seconds: float, cpu: float, peak: float) -> None:
+    times = f"{seconds / 60:.1f} minutes, {cpu / 60:.1f} of processor time"
+    print(f"{parameters / 1e6:.0f} M parameters in {layers} layers: {times}, at most {peak / (4 * parameters):.2f} x the model's memory")
 
 
 if __name__ == "__main__":
