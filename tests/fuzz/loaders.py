@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz import seeds
+from tests.fuzz import library_seeds, seeds
 from tests.fuzz.fuzzer import Fuzzer
 from tests.fuzz.worker import Loader, run
 
@@ -33,6 +33,12 @@ LOADERS = {
     "parameters": Loader(seeds.parameters, seeds.read_parameters),
     "tinyllm": Loader(seeds.tinyllm, seeds.read_tinyllm),
     "realnet": Loader(seeds.realnet, seeds.read_realnet, seeds.think, refusals=(seeds.UserError, ValueError)),
+    "pentary_folder": Loader(library_seeds.pentary_folder, library_seeds.read_pentary_folder, library_seeds.use_samples),
+    "pentary_model": Loader(library_seeds.pentary_model, library_seeds.read_pentary("net"), library_seeds.classify),
+    "pentary_json": Loader(library_seeds.pentary_json, library_seeds.read_pentary("net.json"), library_seeds.classify),
+    "neurogen": Loader(
+        library_seeds.neurogen, library_seeds.read_neurogen, library_seeds.learn_on, refusals=(seeds.UserError, RuntimeError, ValueError)
+    ),
     "export_numpy": Loader(seeds.export("numpy"), seeds.read_export("numpy"), seeds.predict),
     "export_json": Loader(seeds.export("json"), seeds.read_export("json"), seeds.predict, files="model.json"),
     "export_c": Loader(seeds.export("c"), seeds.read_export("c"), seeds.predict),

@@ -6,7 +6,6 @@ audio.npy [N, samples], floats from -1 to 1. The document has no file for a mode
 features.npy, floats [N, F], is that file.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import io
 from pipeline.apps.pentary.processors import channels_first
 from pipeline.errors import UserError
 
@@ -74,7 +74,7 @@ def _features(path: Path) -> Array:
 
 def _texts(path: Path) -> list[str]:
     try:
-        texts = json.loads(path.read_text(encoding="utf-8"))
+        texts = io.parse_json(path.read_bytes())
     except FileNotFoundError:
         raise _missing(path) from None
     except ValueError as error:
@@ -113,10 +113,11 @@ READERS: dict[str, Any] = {"text": _texts, "image": _images, "audio": _audio}
 
 def _array(path: Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # which holds a header's sizes against the file's before memory is taken
+        return np.array(mapped)
     except FileNotFoundError:
         raise _missing(path) from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header is read by Python's own parser, which raises what it likes
         raise UserError(f"{path} is not an array of numbers in NumPy's format ({error}): write it by numpy.save") from None
 
 
