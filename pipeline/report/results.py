@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import io, paths
 from pipeline.errors import UserError
+from pipeline.progress import say
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "train": ("parameters", "steps", "best_step", "tokens"),
@@ -45,10 +46,14 @@ class Results:
 
 
 def collect(models: Mapping[str, Any]) -> list[Results]:
-    """Results of every model that params.yaml names, in that order; raises `UserError` where files are missing, or there are others."""
-    strangers = {path for folder in (paths.METRICS, paths.PLOTS) for path in folder.glob("*") if path.is_dir() and path.name not in models}
+    """Results of every model that params.yaml names, in that order; raises `UserError` where files are missing.
+
+    Those of other models, as a preset's predecessor left them, are named on stderr and left out.
+    """
+    folders = {path for folder in (paths.METRICS, paths.PLOTS) for path in folder.glob("*") if path.is_dir()}
+    strangers = sorted({path.name for path in folders} - models.keys())
     if strangers:
-        raise UserError(f"{min(strangers)} belongs to no model of params.yaml: `python -m pipeline clean --yes` removes such results")
+        say(f"left out: {', '.join(strangers)}, of which params.yaml knows nothing (`python -m pipeline clean` lists such results)")
     return [read(name) for name in models]
 
 
