@@ -32,7 +32,7 @@ MISTAKES = {
     "models.calculator.training.learning_rat": (0.1, "is not a known key: did you mean 'learning_rate'?"),
     "models.calculator.architecture.hiden_size": (8, "is not a known key: did you mean 'hidden_size'?"),
     "datasets.plays.source.sha": ("0", "is not a known key: did you mean 'sha256'?"),
-    "models.calculator.zzz": (1, "is not a known key: known here are architecture, dataset"),
+    "models.calculator.zzz": (1, "is not a known key: known here are architecture, champion, dataset"),
     "sed": (1, "is not a known key: did you mean 'seed'?"),
     "models.calculator.training.steps": ("many", "= 'many': input should be a valid integer"),
     "models.calculator.training.learning_rate": (-1.0, "= -1.0: input should be greater than 0"),
