@@ -47,9 +47,9 @@ def test_mlflow_has_the_points_below_their_sweep(made: str, request: pytest.Fixt
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("quintet").experiment_id])
     (above,) = [run for run in runs if run.info.run_name == "rates"]
-    below = sorted((run for run in runs if run is not above), key=lambda run: run.info.run_name)
+    below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == above.info.run_id]  # others are of the run before
+    below.sort(key=lambda run: run.info.run_name)
     assert [run.info.run_name for run in below] == [f"rates-{number} calculator" for number in range(1, len(RATES) + 1)]
-    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {above.info.run_id}
     assert [run.data.params["training.learning_rate"] for run in below] == list(RATES)
     for run, row in zip(below, rows(workspace), strict=True):
         assert run.data.metrics["quantized/loss"] == pytest.approx(float(row["loss"]), rel=1e-5)
