@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
 KEY, RATES = "models.calculator.training.learning_rate", ("0.001", "0.002", "0.004")
 ON = {"QUINTET_TRACKING": "on", "OMP_NUM_THREADS": "1"}
 OUTPUTS = {"sweep.csv", "pareto.svg", "parallel.svg"}
