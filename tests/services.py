@@ -11,6 +11,8 @@ import pytest
 from filelock import FileLock
 
 REQUIRED = "QUINTET_SERVICES"
+PATIENCE = 900
+"""Seconds that one step of an installation may take."""
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -27,10 +29,13 @@ def debian(*packages: str, commands: tuple[str, ...]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         unavailable(f"{', '.join(missing)} not found, and only root can install {' '.join(packages)} with apt-get")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdin": subprocess.DEVNULL, "timeout": PATIENCE}
     patient = ["apt-get", "--quiet", "--option", "DPkg::Lock::Timeout=600"]
     with FileLock(Path(tempfile.gettempdir()) / "quintet-apt.lock"):  # of all tests that run at once, one installs
         for step in (("update",), ("install", "--yes", "--no-install-recommends", *packages)):
-            done = subprocess.run([*patient, *step], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            try:
+                done = subprocess.run([*patient, *step], capture_output=True, text=True, **options)
+            except subprocess.TimeoutExpired:
+                unavailable(f"apt-get {step[0]} did not end within {PATIENCE} s")
             if done.returncode:
-                unavailable(f"apt-get {step[0]} failed: {done.stdout[-500:]}")
+                unavailable(f"apt-get {step[0]} failed: {done.stderr[-500:]}")
