@@ -45,6 +45,8 @@ LOADERS = {
     "export_gguf": Loader(seeds.export("gguf_packed"), seeds.read_export("gguf_packed"), seeds.predict, files="model.gguf"),
     "export_onnx": Loader(seeds.export("onnx_packed"), seeds.read_export("onnx_packed"), files="model.onnx", heavy=True),
     "export_torch": Loader(seeds.export("torch_export"), seeds.read_export("torch_export"), files="model.pt2", heavy=True),
+    "export_hugging": Loader(seeds.export("huggingface"), seeds.read_export("huggingface"), seeds.predict, heavy=True),
+    "export_packed": Loader(seeds.export("huggingface_packed"), seeds.read_export("huggingface_packed"), seeds.predict, heavy=True),
     "parquet": Loader(seeds.parquet, seeds.read_parquet, heavy=True),
 }
 
