@@ -8,6 +8,7 @@
 
 namespace quintet {
 
+void bind_fan_in(py::module_& module);
 void bind_linear(py::module_& module);
 void bind_phase(py::module_& module);
 void bind_recall(py::module_& module);
@@ -134,6 +135,7 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("tiled_bytes", &quintet::size_of_tiles, arg("form"), arg("rows"), arg("columns"));
   module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("levels"), arg("tiles"));
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
+  quintet::bind_fan_in(module);
   quintet::bind_linear(module);
   quintet::bind_phase(module);
   quintet::bind_recall(module);

@@ -1,0 +1,27 @@
+// Sparse connections at the level avx512.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "buffer.hpp"
+#include "fan_in_levels.hpp"
+#include "quintet/fan_in.hpp"
+#include "quintet/pool.hpp"
+
+#if defined(__x86_64__)
+#include "intrinsics.hpp"
+
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx2,fma")
+#define QUINTET_LEVEL 512
+#define QUINTET_NAMESPACE avx512
+#include "fan_in_run.hpp"
+
+namespace quintet::avx512 {
+
+void fan_in_forward(const FanIn& run, float* y) { run_fan_in_forward(run, y); }
+
+void fan_in_backward(const FanIn& run, const FanInGradients& gradients) { run_fan_in_backward(run, gradients); }
+
+}  // namespace quintet::avx512
+#endif
