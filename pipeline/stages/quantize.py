@@ -22,7 +22,7 @@ from pipeline.training.loop import Trainer
 
 CALIBRATION = Training(batch_size=64)
 """How calibration sequences are drawn: as a training's batches are."""
-CALIBRATION_TOKENS = 1024
+CALIBRATION_TOKENS = 512
 """Tokens that are calibrated on at a time: two such batches are in memory together."""
 
 

@@ -116,7 +116,8 @@ def _problem(part: Part, group: Group, used: int, last: bool, steps: Any) -> _Pr
     inputs = rounding.prepare(moments.own_KK, steps)
     if not steps.match:
         return _Problem(inputs, None, None)
-    factor_KK = torch.linalg.cholesky(rounding.damped(moments.own_KK.double(), steps.damping))
+    factor_KK = rounding.damped(moments.own_KK.double(), steps.damping)
+    factor_KK = torch.linalg.cholesky(factor_KK, out=factor_KK)
 
     def behind(product: Tensor) -> Tensor:
         return torch.cholesky_solve(product.double().T, factor_KK).T.float()
@@ -136,12 +137,12 @@ def _moments(part: Part, group: Group, used: int, last: bool, steps: Any) -> Mom
                 part.original_arguments[batch] = calibration.held(returned, *before[1:])
             x0_NK = inputs[first[0]]
             drift = [(before[0].float() - now[0].float()).flatten(0, -2).T @ x_NK] if streams else []
-            return [product / len(x_NK) for product in (_gram(x_NK), (x0_NK - x_NK).T @ x_NK, *drift)]
+            return [product.div_(len(x_NK)) for product in (_gram(x_NK), (x0_NK - x_NK).T @ x_NK, *drift)]
 
         sums: list[Tensor] = []
         for products in side_by_side(of_batch, range(used)):
             sums = [total.add_(product) for total, product in zip(sums, products, strict=True)] if sums else products
-    own_KK, lost_KK, *drift = [total / used for total in sums]
+    own_KK, lost_KK, *drift = [total.div_(used) for total in sums]
     return Moments(own_KK, lost_KK, drift[0] if drift else None)
 
 

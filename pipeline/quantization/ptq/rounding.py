@@ -46,16 +46,20 @@ class Inputs(NamedTuple):
 def prepare(moment_KK: Tensor, steps: Any, dtype: torch.dtype = torch.float32) -> Inputs:
     """`Inputs` by their moment; `steps` is the block `ptq`. Factors are found in float64."""
     order_K = moment_KK.diagonal().argsort(descending=True, stable=True) if steps.order else torch.arange(len(moment_KK))
-    upper_KK = damped(moment_KK.double(), steps.damping)[order_K][:, order_K]
+    upper_KK = damped(moment_KK[order_K][:, order_K].double(), steps.damping)
     if steps.feedback:
-        upper_KK = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(upper_KK)), upper=True)
+        upper_KK = torch.linalg.cholesky(upper_KK, out=upper_KK)
+        upper_KK = torch.cholesky_inverse(upper_KK, out=upper_KK)
+        upper_KK = torch.linalg.cholesky(upper_KK, upper=True, out=upper_KK)
     return Inputs(moment_KK.to(dtype), order_K, upper_KK.to(dtype))
 
 
 def damped(moment_KK: Tensor, share: float) -> Tensor:
     """The moment with `share` of its mean diagonal added to the diagonal, so that it can be inverted and few inputs are not overrated."""
     mean = moment_KK.diagonal().mean().clamp_min(1e-30)
-    return moment_KK + share * mean * torch.eye(len(moment_KK), dtype=moment_KK.dtype)
+    damped_KK = moment_KK.clone()
+    damped_KK.diagonal().add_(share * mean)
+    return damped_KK
 
 
 def solve(weight_RK: Tensor, inputs: Inputs, levels: int, steps: Any) -> tuple[Tensor, Tensor]:

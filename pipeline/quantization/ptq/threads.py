@@ -18,7 +18,10 @@ Result = TypeVar("Result")
 
 
 def side_by_side(job: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`job` of each item in their order, `WORKERS` at a time, without gradients; no more than these results are held."""
+    """`job` of each item in their order, `WORKERS` at a time, without gradients; no more than these results are held.
+
+    What the jobs freed goes back to the system once all are done.
+    """
 
     def plain(item: Item) -> Result:
         with torch.no_grad():  # which is a thread's own
@@ -27,6 +30,7 @@ def side_by_side(job: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
     left = iter(items)
     while some := list(islice(left, WORKERS)):
         yield from _pool().map(plain, some)
+    give_back_memory()
 
 
 @functools.cache
