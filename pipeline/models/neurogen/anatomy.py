@@ -32,7 +32,7 @@ CONNECTIONS = (
     Connection("wernicke", "hippocampus"),
     Connection("hippocampus", "prefrontal", 2.0),
     Connection("prefrontal", "basal_ganglia"),
-    Connection("basal_ganglia", "broca"),
+    Connection("basal_ganglia", "broca", 3.0),  # of the gates: at 1 they hardly move, whatever the ganglia say
     Connection("prefrontal", "broca"),
     Connection("prefrontal", "thalamus", 0.3),  # inhibits
     Connection("prefrontal", "wernicke", 0.7),
