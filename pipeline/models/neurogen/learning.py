@@ -6,10 +6,11 @@ Both walk through the window a second time, token by token, and add to the gradi
     gradient times an eligibility trace of each synapse, e_ji <- (dv_j'/dv_j) e_ji + (dv_j/dW_ji). What travels on through other neurons'
     spikes and through the hippocampus' memory is left out.
     three-factor (node perturbation: Fiete and Seung 2006): while a token's cycle runs, twins of each stream run it with noise in their
-    neurons' currents, in pairs of opposite noise. The reward is minus the loss of the token that comes; its baseline, in which everything
-    that makes a token hard cancels, is the mean of a pair. Reward less baseline, times the target's noise, times the source's rate is what
-    moves a synapse, in the mean over twins and streams: the gradient within the cycle, but estimated from one number a twin. Of the ten
-    connections the eight learn so that are currents; the read-out has its exact gradient, and nothing else learns.
+    neurons' currents, in pairs of opposite noise. The reward is minus the loss of the token that comes, and what tells of it is dopamine
+    (`modulators`), which falls where the reward is more than expected. Source's rate times target's noise times how far the twin's dopamine
+    lies below its pair's mean, in which everything that makes a token hard cancels, is what moves a synapse, in the mean over twins and
+    streams: downhill in the cycle's own dopamine, but known from one number a twin. Of the ten connections the eight learn so that are
+    currents; the read-out has its exact gradient, and nothing else learns.
 
 Shapes: B streams, T tokens, M neurons of a connection's target (rows of its matrix), K of its source.
 """
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.models.neurogen import modulators
 from pipeline.models.neurogen.anatomy import CONNECTIONS, MODULES, Connection
 from pipeline.models.neurogen.wiring import bundle_of
 from pipeline.ops.reference_phase import EPSILON
@@ -175,19 +177,19 @@ def _normal(x_BN: Tensor) -> tuple[Tensor, Tensor]:
 def three_factor(
     brain: Any, tokens_BT: Tensor, state: Any, parameters: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
 ) -> list[Tensor | None]:
-    """What the reward says of the gradient of the connections' weights; of nothing else it says anything."""
+    """What dopamine says of the gradient of the connections' weights; of nothing else it says anything."""
     streams, copies = len(tokens_BT), 1 + 2 * PAIRS
     totals = {c: torch.zeros_like(brain.wiring[c.name].weight) for c in DIRECT}
     for token_B, next_B in zip(tokens_BT.unbind(1)[:-1], tokens_BT.unbind(1)[1:], strict=True):
         cycle = brain.cycle(type(state)(*(part.repeat(copies, *[1] * (part.dim() - 1)) for part in state)))
         cycle.noise = noise = Noise(streams)
         cycle.token(token_B.repeat(copies), brain.embed_tokens(token_B).repeat(copies, 1))
-        loss = F.cross_entropy(brain.lm_head(cycle.now["broca"]), next_B.repeat(copies), reduction="none")
-        first_PB, second_PB = loss[streams:].view(2, PAIRS, streams)
-        reward_PB = (second_PB - first_PB) / 2
+        levels_C3 = modulators.update(cycle.modulators, brain.lm_head(cycle.now["broca"]), next_B.repeat(copies))
+        first_PB, second_PB = levels_C3[streams:, 0].view(2, PAIRS, streams)
+        third_PB = (second_PB - first_PB) / 2
         for c, total in totals.items():
             rows = brain.sizes[c.target]
-            eligible_BM = (reward_PB[:, :, None] * noise.drawn[c.target]).mean(0) / noise.scale[c.target]
+            eligible_BM = (third_PB[:, :, None] * noise.drawn[c.target]).mean(0) / noise.scale[c.target]
             sign = -1.0 if c.target == "thalamus" else 1.0
             total[:rows] -= sign / tokens_BT.numel() * (eligible_BM.t() @ _source(cycle, c)[:streams])
         state = type(state)(*(part[:streams].clone() for part in cycle.state()))

@@ -93,15 +93,15 @@ def test_every_rule_learns_more_than_how_often_tokens_come(rule):
 
 
 def test_reward_modulated_synapses_learn_what_frozen_ones_cannot():
-    """On each of three seeds: 1.3 to 1.6 nats where the read-out alone comes to 1.8 to 2.1."""
+    """On each of three seeds: 0.9 to 1.4 nats where the read-out alone comes to 1.6 to 2.0."""
     for seed in (1, 2, 3):
         ends = {}
         for plastic in (True, False):
             torch.manual_seed(seed)
             module = brain(seed, learning="three_factor", context=7).train()
             module.wiring.requires_grad_(plastic)
-            ends[plastic] = sum(train(module, 60, 0.02)[-5:]) / 5
-        assert ends[True] < ends[False] - 0.2
+            ends[plastic] = sum(train(module, 80, 0.02)[-5:]) / 5
+        assert ends[True] < ends[False] - 0.4
 
 
 def test_the_reward_points_down_the_gradient():
@@ -110,7 +110,7 @@ def test_the_reward_points_down_the_gradient():
     exact = gradients(module, tokens, "eprop")
     state, (names, parameters) = module.initial_state(64), zip(*module.named_parameters(), strict=True)
     torch.manual_seed(0)
-    estimates = [learning.three_factor(module, tokens, state, parameters, ()) for _ in range(60)]
+    estimates = [learning.three_factor(module, tokens, state, parameters, ()) for _ in range(300)]
     for name in ("prefrontal_broca", "thalamus_wernicke", "wernicke_prefrontal"):
         place, rows = names.index(f"wiring.{name}.weight"), SIZES[name.split("_")[1]]
         mean = sum(estimate[place] for estimate in estimates)[:rows]
