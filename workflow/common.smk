@@ -44,6 +44,7 @@ DATA = [
 MODEL = [
     "pipeline/models/__init__.py",
     "pipeline/models/base.py",
+    "pipeline/models/sparse.py",
     "pipeline/models/{family}",
 ]
 NATIVE = [

@@ -8,7 +8,7 @@ import pipeline.ops  # noqa: F401  a program that has these operations in it can
 from pipeline import quantization
 from pipeline.conversion import Bounds, Source, exported_program
 from pipeline.models.base import Model
-from pipeline.quantization.modules import PackedEmbedding, PackedMatrix
+from pipeline.quantization.modules import PackedEmbedding, PackedFanIn, PackedMatrix
 
 BOUNDS = Bounds(max_logit_difference=1e-3, kl_divergence=1e-6, greedy_equal=0.9)
 WEIGHTS = exported_program.WEIGHTS
@@ -22,11 +22,11 @@ def export(module: Model, source: Source, target: Path) -> None:
     """Write model.pt2, with the tokenizer and the configuration beside it."""
     packed = quantization.load(source.model)
     packed.config = module.config
-    embedded = {id(part.weight) for part in packed.modules() if isinstance(part, PackedEmbedding)}
+    by_row = {id(part.weight) for part in packed.modules() if isinstance(part, PackedEmbedding | PackedFanIn)}
     for part in packed.modules():
         if isinstance(part, PackedMatrix):
             part.arrange(FORMS.get(part.levels, part.form), "float")
-            _drop(part, "scale", *(() if id(part) in embedded else ("codes",)))
+            _drop(part, "scale", *(() if id(part) in by_row else ("codes",)))
     exported_program.write(packed, source, target)
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pipeline import ops
+from pipeline.models.sparse import FanIn
+from pipeline.ops.fan_in import fan_in
 from pipeline.ops.reference import per_group
 
 
@@ -105,12 +108,28 @@ class PackedConv2d(nn.Module):
         return self.weight.convolve(x, self.bias, self.windows)
 
 
-QUANTIZED = nn.Linear | nn.Embedding | nn.Conv2d
+class PackedFanIn(nn.Module):
+    """FanIn on packed weights: a float copy of this connection is made for as long as it computes."""
+
+    sources: Tensor
+    targets: Tensor
+
+    def __init__(self, weight: PackedMatrix, connection: FanIn) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("sources", connection.sources, persistent=False)
+        self.register_buffer("targets", torch.arange(connection.out_features), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fan_in(self.weight.rows(self.targets), self.sources, x)
+
+
+QUANTIZED = nn.Linear | nn.Embedding | nn.Conv2d | FanIn
 """What computes with a matrix that can be packed."""
 
 
 def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix], activations: str = "float") -> None:
-    """Put packed modules in place of every linear, embedding and convolution whose weight is in `packed`; tied ones share their matrix."""
+    """Put packed modules in place of all `QUANTIZED` whose weight is in `packed`; tied ones share their matrix."""
     weights = sum(weight.numel() for weight in packed)
     for matrix in packed.values():
         matrix.arrange(ops.best_form(weights, matrix.levels), activations)
@@ -121,10 +140,12 @@ def exchange(module: nn.Module, packed: Mapping[Tensor, PackedMatrix], activatio
                 used.add(child.weight)
                 setattr(parent, name, _packed(child, packed[child.weight]))
     if len(used) != len(packed):
-        raise ValueError("a quantizable matrix belongs to no nn.Linear, nn.Embedding or nn.Conv2d")
+        raise ValueError("a quantizable matrix belongs to no nn.Linear, nn.Embedding, nn.Conv2d or FanIn")
 
 
 def _packed(child: QUANTIZED, weight: PackedMatrix) -> nn.Module:
     if isinstance(child, nn.Conv2d):
         return PackedConv2d(weight, child)
+    if isinstance(child, FanIn):
+        return PackedFanIn(weight, child)
     return PackedLinear(weight, child.bias) if isinstance(child, nn.Linear) else PackedEmbedding(weight)

@@ -130,8 +130,9 @@ PhaseLength = Annotated[int, Field(ge=1, le=16)]
 class NeuroGen(Architecture):
     """Spiking brain: neurons of each module, keys of the hippocampus' memory, internal steps of each phase of a token's cycle.
 
-    `density` is the share of possible synapses that there are. `learning` is how weights learn: backpropagation through a
-    window's tokens, or online by e-prop or reward-modulated plasticity. `rate_penalty` weighs what keeps firing rates in their band.
+    `fan_in` is how many sources each neuron of a connection has, 16 neurons sharing theirs (all of a smaller module's); without it, all are
+    connected to all. `learning` is how weights learn: backpropagation through a window's tokens, or online by e-prop or reward-modulated
+    plasticity. `rate_penalty` weighs what keeps firing rates in their band.
     """
 
     recurrent = True
@@ -147,7 +148,7 @@ class NeuroGen(Architecture):
     integration_steps: PhaseLength = 6
     selection_steps: PhaseLength = 4
     action_steps: PhaseLength = 4
-    density: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fan_in: Neurons | None = None
     learning: Literal["bptt", "eprop", "three_factor"] = "bptt"
     rate_penalty: Annotated[float, Field(ge=0)] = 0.1
     context: Positive = 32

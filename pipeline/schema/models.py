@@ -79,6 +79,19 @@ class Model(Block):
         return self
 
     @model_validator(mode="after")
+    def _rounds_what_it_gets(self) -> "Model":
+        if getattr(self.architecture, "fan_in", None) is None:
+            return self
+        if "ptq" in (self.quantization.method, self.quantization.start):
+            raise ValueError(
+                "quantization: ptq rounds a matrix for the second moments of the inputs that all of its rows share, and with "
+                "architecture.fan_in each 16 rows have inputs of their own: set method to mse, or to qat from mse or scratch"
+            )
+        if self.quantization.activations != "float":
+            raise ValueError("quantization.activations = int8 has no kernel for connections with architecture.fan_in: set float")
+        return self
+
+    @model_validator(mode="after")
     def _can_grow(self) -> "Model":
         if self.training.growth and not FAMILIES[self.family].grows:
             raise ValueError(f"training.growth is for the family realnet, and a {self.family} model does not grow: leave it out")

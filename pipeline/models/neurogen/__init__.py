@@ -23,7 +23,7 @@ def configuration(architecture: Any, vocab_size: int, eos: int | None, quintet: 
         "neurons": {name: getattr(a, name) for name in anatomy.MODULES},
         "key_size": a.key_size,
         "phase_steps": {phase: getattr(a, f"{phase}_steps") for phase in anatomy.PHASES},
-        "density": a.density,
+        "fan_in": a.fan_in,
         "learning": a.learning,
         "rate_penalty": a.rate_penalty,
         "eos_token_id": eos,
@@ -51,7 +51,6 @@ def initialize(module: Brain, seed: int) -> None:
             parameter.normal_(0.0, 0.5 * gains[name] / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
         elif name == "lm_head.weight":
             parameter.normal_(0.0, 0.3 / (0.15 * parameter.shape[1] + 1) ** 0.5, generator=stream)
-    module.wiring.prune()
     module.lm_head.bias.zero_()
     slow = torch.empty(module.gate.bias.shape).uniform_(*anatomy.PREFRONTAL_DECAY, generator=rng.generator(seed, "initialize", "decay"))
     module.gate.bias.copy_(slow.logit())

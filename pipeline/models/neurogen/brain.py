@@ -205,6 +205,7 @@ class Cycle:
         self.sensitivity_2N = brain.sensitivity()
         self.ones = torch.ones_like(self.sensitivity_2N[:1])
         self.paces = {name: n.constants() for name, n in cells.items() if n.decay is not None}
+        self.carriers = brain.wiring.carriers()
         self.sizes = sizes
         self.noise: Callable[[str, Tensor], Tensor] | None = None
         """What changes a module's current before it fires, if anything does."""
@@ -234,7 +235,7 @@ class Cycle:
         self.fire("broca", plan["broca"], gains["broca"] * go_BN)
 
     def project(self, bundle: str, x_BK: Tensor) -> dict[str, Tensor]:
-        return self.brain.wiring.project(bundle, x_BK, self.lesions)
+        return self.brain.wiring.project(bundle, x_BK, self.lesions, self.carriers)
 
     def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
         """A module's phase at this current."""

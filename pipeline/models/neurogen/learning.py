@@ -115,12 +115,11 @@ class Eprop:
             folds = len(trace_BMK[0]) // brain.sizes[c.target]
             signal_BM, keep_BM = (x[c.target].repeat(1, folds) for x in (signals, keeps))
             self.totals[self.places[id(brain.wiring[c.name].weight)]] += torch.einsum("bm,bmk->mk", signal_BM, trace_BMK)
-            trace_BMK.mul_(keep_BM[:, :, None]).add_(_slopes(cycle, c)[:, :, None] * _source(cycle, c)[:, None])
+            trace_BMK.mul_(keep_BM[:, :, None]).add_(_slopes(cycle, c)[:, :, None] * brain.wiring.presynaptic(c, _source(cycle, c)))
         self.state = type(self.state)(*(part.detach() for part in cycle.state()))
 
     def gradients(self) -> list[Tensor]:
         """Of the parameters, over all tokens."""
-        _mask(self.brain, self.places, self.totals)
         return self.totals
 
     def size(self) -> int:
@@ -191,13 +190,12 @@ def three_factor(
             rows = brain.sizes[c.target]
             eligible_BM = (third_PB[:, :, None] * noise.drawn[c.target]).mean(0) / noise.scale[c.target]
             sign = -1.0 if c.target == "thalamus" else 1.0
-            total[:rows] -= sign / tokens_BT.numel() * (eligible_BM.t() @ _source(cycle, c)[:streams])
+            total[:rows] -= sign / tokens_BT.numel() * brain.wiring.outer(c, eligible_BM, _source(cycle, c)[:streams])
         state = type(state)(*(part[:streams].clone() for part in cycle.state()))
     places = {id(parameter): i for i, parameter in enumerate(parameters)}
     found: list[Tensor | None] = [None] * len(parameters)
     for c, total in totals.items():
-        linear = brain.wiring[c.name]
-        found[places[id(linear.weight)]] = total * linear.synapses if brain.wiring.density < 1 else total
+        found[places[id(brain.wiring[c.name].weight)]] = total
     return found
 
 
@@ -223,9 +221,3 @@ def _source(cycle: Any, connection: Connection) -> Tensor:
     carried = cycle.before if bundle_of(connection) == "feedback" else cycle.now
     rates: Tensor = carried[connection.source].detach()
     return rates
-
-
-def _mask(brain: Any, places: dict[int, int], totals: list[Tensor]) -> None:
-    """Nothing where there is no synapse."""
-    for linear in brain.wiring.values() if brain.wiring.density < 1 else ():
-        totals[places[id(linear.weight)]] *= linear.synapses

@@ -24,3 +24,7 @@ class Lesions:
         if name not in self.modules:
             return rate_BN
         return rate_BN * 0 + self.modules[name]
+
+    def of_connection(self, name: str, rate_BK: Tensor) -> Tensor:
+        """What the connection carries of its source's rates, or what stands for it."""
+        return rate_BK * 0 + self.connections[name] if name in self.connections else rate_BK

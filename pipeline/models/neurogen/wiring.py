@@ -1,15 +1,14 @@
-"""The ten connections as matrices, in bundles of those that leave a module together."""
+"""The ten connections, in bundles of those that leave a module together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline import rng
 from pipeline.models.neurogen.anatomy import CONNECTIONS, Connection, outputs, sizes
 from pipeline.models.neurogen.lesions import Lesions
+from pipeline.models.sparse import FanIn
 
 BACK = ("thalamus", "wernicke", "prefrontal")
 """What the prefrontal cortex tells of the last token; to others it tells of this one."""
@@ -23,50 +22,45 @@ def bundle_of(connection: Connection) -> str:
 BUNDLES = {bundle_of(c): tuple(d for d in CONNECTIONS if bundle_of(d) == bundle_of(c)) for c in CONNECTIONS}
 
 
+Carriers = dict[str, Callable[[Tensor], Tensor]]
+"""What computes each connection, by its name."""
+
+
 class Wiring(nn.ModuleDict):
-    """A linear for each connection. With `density` below 1, each neuron has that share of its possible synapses, alike in every brain."""
+    """A linear map for each connection: dense, or with `fan_in` sources of each neuron, alike in every brain."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        linears = {c.name: nn.Linear(sizes(config)[c.source], outputs(config, c), bias=False) for c in CONNECTIONS}
-        super().__init__(linears)
-        self.density = float(config["density"])
-        if self.density < 1:
-            for name, linear in linears.items():
-                linear.register_buffer("synapses", synapses(name, linear.weight, self.density), persistent=False)
+        super().__init__()
+        self.fan_in: int | None = config["fan_in"]
+        self.update({c.name: self._connection(config, c) for c in CONNECTIONS})
 
-    def project(self, bundle: str, x_BK: Tensor, lesions: Lesions) -> dict[str, Tensor]:
+    def _connection(self, config: Mapping[str, Any], connection: Connection) -> nn.Module:
+        inputs, rows = sizes(config)[connection.source], outputs(config, connection)
+        if self.fan_in is None:
+            return nn.Linear(inputs, rows, bias=False)
+        return FanIn(inputs, rows, min(self.fan_in, inputs), connection.name)
+
+    def carriers(self) -> Carriers:
+        """The maps, for a run during which the weights stay."""
+        collect = self.training and torch.is_grad_enabled()
+        return {name: layer.opened() if collect and isinstance(layer, FanIn) else layer for name, layer in self.items()}
+
+    def project(self, bundle: str, x_BK: Tensor, lesions: Lesions, carriers: Carriers) -> dict[str, Tensor]:
         """What reaches each target of a bundle's connections from its source's rates [B, K]."""
-        return {c.target: self._one(c, x_BK, lesions) for c in BUNDLES[bundle]}
+        return {c.target: carriers[c.name](lesions.of_connection(c.name, x_BK)) for c in BUNDLES[bundle]}
 
     def bundles(self) -> dict[str, Tensor]:
-        """The matrix of each bundle, in the order that a token meets them."""
+        """The matrix of each bundle of dense connections, in the order that a token meets them."""
         order = ("feedback", "thalamus", "wernicke", "hippocampus", "prefrontal", "basal_ganglia")
-        return {name: torch.cat([self.weight(c) for c in BUNDLES[name]]) for name in order}
+        layers: Any = self
+        return {name: torch.cat([layers[c.name].weight for c in BUNDLES[name]]) for name in order}
 
-    def weight(self, connection: Connection) -> Tensor:
-        """A connection's matrix, zero where there is no synapse."""
-        linear: Any = self[connection.name]
-        weight: Tensor = linear.weight
-        return weight * linear.synapses if self.density < 1 else weight
+    def presynaptic(self, connection: Connection, x_BK: Tensor) -> Tensor:
+        """What each synapse of each target gets: [B, 1 or M, K or F]."""
+        layer = self[connection.name]
+        return layer.gathered(x_BK) if isinstance(layer, FanIn) else x_BK[:, None]
 
-    @torch.no_grad()
-    def prune(self) -> None:
-        """Put zeros where there is no synapse: no gradient reaches them afterwards."""
-        for connection in CONNECTIONS:
-            linear: Any = self[connection.name]
-            linear.weight.copy_(self.weight(connection))
-
-    def _one(self, connection: Connection, x_BK: Tensor, lesions: Lesions) -> Tensor:
-        if connection.name in lesions.connections:
-            x_BK = x_BK * 0 + lesions.connections[connection.name]
-        if self.density < 1 and torch.is_grad_enabled():
-            return F.linear(x_BK, self.weight(connection))
-        y: Tensor = self[connection.name](x_BK)
-        return y
-
-
-def synapses(name: str, weight: Tensor, density: float) -> Tensor:
-    """Where a connection has synapses: as many ones in each row of a matrix of zeros as make up `density`, at least one."""
-    chances = torch.rand(weight.shape, generator=rng.generator(0, "synapses", name))
-    chosen = chances.topk(max(1, round(density * weight.shape[1])), 1).indices
-    return torch.zeros(weight.shape).scatter_(1, chosen, 1.0)
+    def outer(self, connection: Connection, y_BR: Tensor, x_BK: Tensor) -> Tensor:
+        """For the weights of the first R targets, the sum over rows of target's y times source's x: [R, K or F]."""
+        layer = self[connection.name]
+        return layer.outer(y_BR, x_BK) if isinstance(layer, FanIn) else y_BR.t() @ x_BK

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pipeline.models.neurogen import anatomy
 from pipeline.models.neurogen.brain import BAND, Brain
-from tests.unit.models.brains import SIZES, VOCABULARY, brain, text
+from tests.unit.models.brains import SIZES, VOCABULARY, brain, filled, text
 
 STEPS = {"sensation": 2, "perception": 4, "integration": 3, "selection": 1, "action": 4}
 
@@ -159,12 +159,12 @@ def test_the_window_by_hand_computes_what_the_cycle_computes(steps, monkeypatch)
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-3)
 
 
-def test_absent_synapses_stay_absent():
-    module, tokens = brain(density=0.25), text(4, 9)
-    learn(module, tokens, 3)
-    for name, linear in module.wiring.items():
-        present = (linear.weight != 0).sum(1)
-        assert (present == round(0.25 * linear.in_features)).all(), name
+@torch.no_grad()
+def test_a_sparse_brain_is_a_dense_one_with_zeros_where_it_has_no_synapses():
+    module, tokens = brain(fan_in=16), text(4, 9)
+    logits, state = module(tokens)
+    for got, want in zip((logits, *state), (lambda found: (found[0], *found[1]))(filled(module)(tokens)), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
 
 
 def test_statistics_are_of_what_the_last_training_call_recorded():
