@@ -8,10 +8,10 @@
 
 namespace quintet {
 
+void bind_brain(py::module_& module);
 void bind_fan_in(py::module_& module);
 void bind_linear(py::module_& module);
 void bind_phase(py::module_& module);
-void bind_recall(py::module_& module);
 void bind_recurrent(py::module_& module);
 void bind_spiking(py::module_& module);
 #if defined(QUINTET_WITH_CUDA)
@@ -135,10 +135,10 @@ PYBIND11_MODULE(quintet_native, module) {
   module.def("tiled_bytes", &quintet::size_of_tiles, arg("form"), arg("rows"), arg("columns"));
   module.def("tile", &quintet::tile_into, arg("packed"), arg("columns"), arg("form"), arg("levels"), arg("tiles"));
   module.def("untile", &quintet::untile_into, arg("tiles"), arg("form"), arg("digits"));
+  quintet::bind_brain(module);
   quintet::bind_fan_in(module);
   quintet::bind_linear(module);
   quintet::bind_phase(module);
-  quintet::bind_recall(module);
   quintet::bind_recurrent(module);
   quintet::bind_spiking(module);
 #if defined(QUINTET_WITH_CUDA)

@@ -107,22 +107,3 @@ def _tracked(*inputs: Any) -> Outputs:
     needed = torch.is_grad_enabled() and any(x.requires_grad for x in inputs[:8])
     outputs: Outputs = _Run.apply(*inputs) if needed else _below(*inputs)
     return outputs
-
-
-def forward_into(inputs: tuple[Tensor, ...], steps: int, rho: float, beta: float, height: float, outputs: tuple[Tensor, ...]) -> None:
-    """`phase_run` on a CPU without autograd: the eight inputs to rate, last voltage and adaptation in memory that is there."""
-    native.call("phase_forward", *inputs, steps, rho, beta, height, reference_phase.EPSILON, *outputs)
-
-
-def backward_into(
-    inputs: tuple[Tensor, ...],
-    steps: int,
-    rho: float,
-    beta: float,
-    height: float,
-    rate: Tensor,
-    last: Tensor,
-    gradients: tuple[Tensor, ...],
-) -> None:
-    """Its gradients, from those of rate and last, in the order of the first seven inputs; that of voltage may take the place of `last`."""
-    native.call("phase_backward", *inputs, steps, rho, beta, height, reference_phase.EPSILON, rate, last, *gradients)

@@ -10,17 +10,18 @@ struct Moments {
   float mean, rate;  // rate: 1 / standard deviation
 };
 
-inline Moments moments(const Phase& phase, const float* x) {
-  const float share = 1.0f / static_cast<float>(phase.neurons);
+// Of a row of numbers, a multiple of 16.
+inline Moments moments(const float* x, std::int64_t count, float epsilon) {
+  const float share = 1.0f / static_cast<float>(count);
   F16 total(0.0f);
-  for (std::int64_t i = 0; i < phase.neurons; i += 16) total = total + load(x + i);
+  for (std::int64_t i = 0; i < count; i += 16) total = total + load(x + i);
   const float mean = sum(total) * share;
   F16 squares(0.0f);
-  for (std::int64_t i = 0; i < phase.neurons; i += 16) {
+  for (std::int64_t i = 0; i < count; i += 16) {
     const F16 d = load(x + i) - F16(mean);
     squares = fma(d, d, squares);
   }
-  return {mean, 1.0f / std::sqrt(sum(squares) * share + phase.epsilon)};
+  return {mean, 1.0f / std::sqrt(sum(squares) * share + epsilon)};
 }
 
 // 16 neurons of a row: where they lie, and what drives them.
@@ -51,7 +52,7 @@ struct Group {
 inline void run_forward(const Phase& phase, float* rate, float* voltage, float* adaptation) {
   const F16 share(1.0f / static_cast<float>(phase.steps));
   for (std::int64_t row = 0; row < phase.batch; ++row) {
-    const Moments moments_of_row = moments(phase, phase.current + row * phase.neurons);
+    const Moments moments_of_row = moments(phase.current + row * phase.neurons, phase.neurons, phase.epsilon);
     for (std::int64_t i = 0; i < phase.neurons; i += 16) {
       Group group(phase, row, i, moments_of_row);
       F16 count(0.0f), u;
@@ -69,13 +70,17 @@ class PhaseBackward {
  public:
   PhaseBackward(const Phase& phase, const PhaseGradients& gradients) : phase_(phase), to_(gradients) {}
 
-  void operator()() const {
+  // The gradients that are sums over rows begin at zero.
+  void clear() const {
     clear(to_.gain, phase_.neurons);
     clear(to_.bias, phase_.neurons);
-    if (!phase_.by_row) {
-      clear(to_.decay, phase_.neurons);
-      clear(to_.charge, phase_.neurons);
-    }
+    if (phase_.by_row) return;
+    clear(to_.decay, phase_.neurons);
+    clear(to_.charge, phase_.neurons);
+  }
+
+  // Those are added to, the others written.
+  void operator()() const {
     for (std::int64_t row = 0; row < phase_.batch; ++row) backward(row);
   }
 
@@ -83,7 +88,7 @@ class PhaseBackward {
   static void clear(float* to, std::int64_t count) { std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float)); }
 
   void backward(std::int64_t row) const {
-    const Moments m = moments(phase_, phase_.current + row * phase_.neurons);
+    const Moments m = moments(phase_.current + row * phase_.neurons, phase_.neurons, phase_.epsilon);
     F16 total(0.0f), along(0.0f);
     for (std::int64_t i = 0; i < phase_.neurons; i += 16) {
       Group group(phase_, row, i, m);
@@ -138,6 +143,10 @@ class PhaseBackward {
   const PhaseGradients to_;
 };
 
-inline void run_backward(const Phase& phase, const PhaseGradients& gradients) { PhaseBackward(phase, gradients)(); }
+inline void run_backward(const Phase& phase, const PhaseGradients& gradients) {
+  const PhaseBackward backward(phase, gradients);
+  backward.clear();
+  backward();
+}
 
 }  // namespace quintet::QUINTET_NAMESPACE

@@ -28,6 +28,7 @@ inline F16 operator-(F16 a, F16 b) { return F16(_mm512_sub_ps(a.v, b.v)); }
 inline F16 operator*(F16 a, F16 b) { return F16(_mm512_mul_ps(a.v, b.v)); }
 inline F16 operator/(F16 a, F16 b) { return F16(_mm512_div_ps(a.v, b.v)); }
 inline F16 fma(F16 a, F16 b, F16 c) { return F16(_mm512_fmadd_ps(a.v, b.v, c.v)); }
+inline F16 square_root(F16 a) { return F16(_mm512_sqrt_ps(a.v)); }
 inline F16 min(F16 a, F16 b) { return F16(_mm512_min_ps(a.v, b.v)); }
 inline F16 max(F16 a, F16 b) { return F16(_mm512_max_ps(a.v, b.v)); }
 inline Lanes greater(F16 a, F16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ); }

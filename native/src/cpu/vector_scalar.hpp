@@ -47,6 +47,9 @@ inline F16 operator/(F16 a, F16 b) {
 inline F16 fma(F16 a, F16 b, F16 c) {
   return each([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
 }
+inline F16 square_root(F16 a) {
+  return each([&](int i) { return std::sqrt(a.v[i]); });
+}
 // Like the instructions: the second where they do not compare (NaN).
 inline F16 min(F16 a, F16 b) {
   return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });

@@ -12,7 +12,6 @@ Feedback from the prefrontal cortex is of the last token. Shapes: B streams, T t
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -146,15 +145,13 @@ class Brain(Model):
 
     def _by_window(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
         weights = window.Weights(self.embed_tokens(tokens_BT.t()), *self.wiring.bundles().values(), **self._vectors())
-
-        predict = partial(F.linear, weight=self.lm_head.weight.detach(), bias=self.lm_head.bias.detach())
+        head = (self.lm_head.weight.detach(), self.lm_head.bias.detach())
         steps = {name: self._neurons(name).steps for name in self.sizes}
-        holder: list[Any] = [window.Plan(self.sizes, steps, tokens_BT.t(), predict, state)]
+        holder: list[Any] = [window.Plan(self.sizes, steps, tokens_BT.t(), head, state)]
         rates = [each.transpose(0, 1) for each in window.WindowRun.apply(holder, *weights)]
-        done = holder[1]
-        voltage, adaptation, last = (torch.cat([x[-1] for x in each.values()], 1) for each in (done.voltage, done.adaptation, done.rates))
-        end = State(voltage, adaptation, last, done.memory[-1].clone(), done.key[-1].clone(), done.levels[-1].clone())
-        return dict(zip(anatomy.MODULES, rates, strict=True)), done.levels[1:].transpose(0, 1), end
+        done: window.Window = holder[1]
+        levels_BT3 = done.kept["levels"][1:].transpose(0, 1)
+        return dict(zip(anatomy.MODULES, rates, strict=True)), levels_BT3, State(*done.end())
 
     def _vectors(self) -> dict[str, Tensor]:
         cells = [self._neurons(name) for name in self.sizes]

@@ -1,22 +1,21 @@
-"""A window of tokens through the brain, forwards and backwards by hand: what `brain.Cycle` computes, several times faster on a CPU.
+"""A window of tokens through the brain in one native call a pass: what `brain.Cycle` computes, many times faster on a CPU.
 
-Every step's values lie in memory that is taken once a window, and the gradients of weights are one product over all its tokens at the end.
-No gradient passes to the window before. Names and shapes as in `brain`; buffers have T + 1 entries where the first is the state's.
+The gradients of weights are one product over all tokens at the end. No gradient passes to the window before. Names and shapes as in
+`brain`; histories have T + 1 entries where the first is the state's.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pipeline.models.neurogen import modulators
 from pipeline.models.neurogen.anatomy import MODULES
-from pipeline.models.neurogen.backward import Backward
 from pipeline.models.neurogen.memory import THRESHOLD
 from pipeline.models.neurogen.neurons import BETA, HEIGHT, RHO, SLACK
-from pipeline.ops import phase, recall
+from pipeline.ops import brain
 from pipeline.ops.reference_phase import EPSILON
+
+NUMBERS = {"rho": RHO, "beta": BETA, "height": HEIGHT, "epsilon": EPSILON, "key_threshold": THRESHOLD, "slack": SLACK}
 
 
 class Weights(NamedTuple):
@@ -50,38 +49,33 @@ class Plan(NamedTuple):
     sizes: dict[str, int]
     steps: dict[str, int]
     tokens_TB: Tensor
-    predict: Callable[[Tensor], Tensor]
-    """Broca's rates to logits."""
+    head: tuple[Tensor, Tensor]
+    """Weight and bias that make logits of Broca's rates, without a gradient."""
     state: Any
 
 
 class Window:
-    """The forward pass; what it keeps is what `Backward` reads."""
+    """The forward pass; what it keeps is what the backward pass reads."""
 
     def __init__(self, plan: Plan, weights: Weights) -> None:
-        self.plan, self.weights, state = plan, weights, plan.state
+        self.plan, self.weights, self.sizes = plan, weights, plan.sizes
+        inputs = weights._asdict() | {"tokens": plan.tokens_TB, "head": plan.head[0], "head_bias": plan.head[1]}
+        self.run = brain.Window(list(plan.sizes.values()), list(plan.steps.values()), NUMBERS, inputs)
+        self.columns = brain.columns(self.run.neurons, len(weights.key_gain))
         self.length, self.batch = plan.tokens_TB.shape
-        sizes = list(plan.sizes.values())
-
-        def parts(x: Tensor) -> dict[str, Tensor]:
-            return {name: part.contiguous() for name, part in zip(MODULES, x.split(sizes, -1), strict=True)}
-
-        def history(x_BN: Tensor) -> dict[str, Tensor]:
-            return {name: self.history(part) for name, part in parts(x_BN).items()}
-
-        self.gain, self.bias, self.sensitivity = parts(weights.gain), parts(weights.bias), parts(weights.sensitivity)
-        self.decay, self.charge = parts(weights.decay[None]), parts(weights.charge[None])
-        self.voltage, self.adaptation, self.rates = history(state.voltage), history(state.adaptation), history(state.rates)
-        self.memory, self.key, self.levels = self.history(state.memory), self.history(state.key), self.history(state.modulators)
-        self.current = {name: self.buffer(size) for name, size in plan.sizes.items()}
-        self.modulation = {name: self.buffer(size) for name, size in plan.sizes.items()}
-        self.ones = {name: torch.ones(1, size) for name, size in plan.sizes.items()}
-        cortex, hippocampus, keys = plan.sizes["prefrontal"], plan.sizes["hippocampus"], self.key.shape[2]
-        self.gate, self.row_decay, self.row_charge = (self.buffer(cortex) for _ in range(3))
-        self.gate_moments, self.key_moments = (torch.empty(self.length, 2, self.batch, 1) for _ in range(2))
-        self.go, self.opened = self.buffer(plan.sizes["broca"]), self.buffer(plan.sizes["broca"])
-        self.key_raw, self.key_distance = self.buffer(keys), self.buffer(keys)
-        self.value, self.eta = self.buffer(hippocampus), self.buffer()
+        state = plan.state
+        self.kept = {
+            **self.histories("rates", state.rates),
+            **self.histories("voltage", state.voltage),
+            **self.histories("adaptation", state.adaptation),
+            "memory": self.history(state.memory),
+            "key": self.history(state.key),
+            "levels": self.history(state.modulators),
+            "sums": self.buffer(self.columns["width"]),
+            "row_decay": self.buffer(plan.sizes["prefrontal"]),
+            "opening": self.buffer(),
+        }
+        brain.forward(self.run, self.kept)
 
     def buffer(self, *shape: int) -> Tensor:
         """Room for the window's tokens."""
@@ -93,88 +87,58 @@ class Window:
         room[0] = first
         return room
 
-    def run(self) -> None:
-        """All tokens, one after the other."""
-        for t in range(self.length):
-            self.modulate(t)
-            self.perceive(t)
-            self.integrate(t)
-            self.act(t)
+    def histories(self, kind: str, first_BN: Tensor) -> dict[str, Tensor]:
+        """One for each module."""
+        parts = first_BN.split(list(self.sizes.values()), 1)
+        return {f"{kind}.{name}": self.history(part) for name, part in zip(self.sizes, parts, strict=True)}
 
-    def modulate(self, t: int) -> None:
-        prediction_BV = self.plan.predict(self.rates["broca"][t])
-        levels = self.levels[t + 1] = modulators.update(self.levels[t], prediction_BV, self.plan.tokens_TB[t])
-        levels_B2, plasticity = levels[:, :2], self.weights.plasticity
-        for name, ones in self.ones.items():
-            torch.addmm(ones, levels_B2, self.sensitivity[name], out=self.modulation[name][t])
-        torch.sigmoid(torch.addmv(plasticity[0], levels_B2, plasticity[1:]), out=self.eta[t])
+    def end(self) -> tuple[Tensor, ...]:
+        """Voltage, adaptation and rates of all modules side by side, memory, key and modulators after the last token."""
+        cells = (torch.cat([self.kept[f"{kind}.{name}"][-1] for name in self.sizes], 1) for kind in ("voltage", "adaptation", "rates"))
+        return *cells, *(self.kept[name][-1].clone() for name in ("memory", "key", "levels"))
 
-    def perceive(self, t: int) -> None:
-        w, (thalamus, wernicke, *_) = self.weights, self.plan.sizes.values()
-        self.back_BM = self.rates["prefrontal"][t] @ w.feedback.t()
-        torch.sub(w.drive[t], self.back_BM[:, :thalamus], out=self.current["thalamus"][t])
-        self.fire("thalamus", t)
-        context_BN = self.back_BM[:, thalamus : thalamus + wernicke]
-        torch.addmm(context_BN, self.rates["thalamus"][t + 1], w.thalamus.t(), out=self.current["wernicke"][t])
-        self.fire("wernicke", t)
+    def backward(self, rates: dict[str, Tensor | None]) -> tuple[Tensor, ...]:
+        """The gradients of `weights`, from those of each module's rates [T, B, N]."""
+        neurons, weights = sum(self.run.neurons), self.weights
+        gradients: dict[str, Tensor | None] = {f"rates.{name}": gradient for name, gradient in rates.items()}
+        sums, vectors, gate = self.buffer(self.columns["width"]), torch.empty(6, neurons), torch.empty(2, len(weights.gate_gain))
+        key, plasticity = torch.empty(3, len(weights.key_gain)), torch.empty(3)
+        own = {"sums": sums, "vectors": vectors, "gate": gate, "key": key, "plasticity": plasticity}
+        brain.backward(self.run, self.kept, gradients | own)
+        drive = sums[:, :, : self.sizes["thalamus"]]
+        return drive, *self.matrices(sums), *vectors[:4], vectors[4:], *gate, *key, plasticity
 
-    def integrate(self, t: int) -> None:
-        w, sizes, keys = self.weights, self.plan.sizes, self.key.shape[2]
-        cortex, feedback = sizes["prefrontal"], sizes["thalamus"] + sizes["wernicke"]
-        seen_BM = self.rates["wernicke"][t + 1] @ w.wernicke.t()
-        self.key_raw[t], self.value[t] = seen_BM[:, 2 * cortex : 2 * cortex + keys], seen_BM[:, 2 * cortex + keys :]
-        u, mean, rate = torch.native_layer_norm(self.key_raw[t], (keys,), w.key_gain, w.key_bias, EPSILON)
-        torch.sub(u, THRESHOLD, out=self.key_distance[t])
-        self.key_moments[t, 0], self.key_moments[t, 1] = mean, rate
-        fired = (self.key_distance[t] > 0).float()
-        torch.mul(fired, (fired.sum(1, keepdim=True) + 1).rsqrt(), out=self.key[t + 1])
-        recall.forward_into(self.recall_inputs(t), self.memory[t + 1], self.current["hippocampus"][t])
-        self.fire("hippocampus", t)
-        whole_BM = seen_BM[:, : 2 * cortex] + self.back_BM[:, feedback:]
-        whole_BM.addmm_(self.rates["hippocampus"][t + 1], w.hippocampus.t())
-        self.current["prefrontal"][t], self.gate[t] = whole_BM[:, :cortex], whole_BM[:, cortex:]
-        logit, mean, rate = torch.native_layer_norm(self.gate[t], (cortex,), w.gate_gain, w.gate_bias, EPSILON)
-        self.gate_moments[t, 0], self.gate_moments[t, 1] = mean, rate
-        decay = torch.sigmoid(logit, out=self.row_decay[t])
-        torch.sqrt(SLACK - decay * decay, out=self.row_charge[t])
-        self.fire("prefrontal", t)
-
-    def recall_inputs(self, t: int) -> tuple[Tensor, ...]:
-        return self.memory[t], self.key[t], self.key[t + 1], self.value[t], self.weights.retention, self.eta[t]
-
-    def act(self, t: int) -> None:
-        w, ganglia = self.weights, self.plan.sizes["basal_ganglia"]
-        plan_BM = self.rates["prefrontal"][t + 1] @ w.prefrontal.t()
-        self.current["basal_ganglia"][t], self.current["broca"][t] = plan_BM[:, :ganglia], plan_BM[:, ganglia:]
-        self.fire("basal_ganglia", t)
-        go = torch.sigmoid(self.rates["basal_ganglia"][t + 1] @ w.basal_ganglia.t() - 1)
-        torch.mul(go, 2, out=self.go[t])
-        torch.mul(self.modulation["broca"][t], self.go[t], out=self.opened[t])
-        self.fire("broca", t)
-
-    def phase_inputs(self, name: str, t: int) -> tuple[Tensor, ...]:
-        modulation = self.opened[t] if name == "broca" else self.modulation[name][t]
-        by_row = name == "prefrontal"
-        pace = (self.row_decay[t], self.row_charge[t]) if by_row else (self.decay[name], self.charge[name])
-        return self.current[name][t], self.gain[name], self.bias[name], modulation, *pace, self.voltage[name][t], self.adaptation[name][t]
-
-    def fire(self, name: str, t: int) -> None:
-        outputs = (self.rates[name][t + 1], self.voltage[name][t + 1], self.adaptation[name][t + 1])
-        phase.forward_into(self.phase_inputs(name, t), self.plan.steps[name], RHO, BETA, HEIGHT, outputs)
+    def matrices(self, sums: Tensor) -> list[Tensor]:
+        """The gradients of the bundles: of each, those of the sums it adds to, times the rates it carries, over all tokens."""
+        starts = self.columns
+        hippocampus, broca = starts["value"] + self.sizes["hippocampus"], starts["broca"] + self.sizes["broca"]
+        uses = (
+            ("thalamus", starts["key"], "prefrontal", slice(-1)),
+            ("wernicke", starts["prefrontal"], "thalamus", slice(1, None)),
+            ("prefrontal", hippocampus, "wernicke", slice(1, None)),
+            ("prefrontal", starts["key"], "hippocampus", slice(1, None)),
+            ("basal_ganglia", broca, "prefrontal", slice(1, None)),
+            ("go", starts["hippocampus"], "basal_ganglia", slice(1, None)),
+        )
+        matrices = []
+        for first, last, source, times in uses:
+            rates = self.kept[f"rates.{source}"][times].flatten(0, 1)
+            matrices.append(sums[:, :, starts[first] : last].flatten(0, 1).t() @ rates)
+        matrices[0][: self.sizes["thalamus"]].neg_()  # feedback inhibits the thalamus
+        return matrices
 
 
 class WindowRun(torch.autograd.Function):
-    """Rates of each module [T, B, N] of a plan's window; the window itself is left in `plan_and_window[1]`."""
+    """Rates of each module [T, B, N] of the plan in `holder`, which gets the window."""
 
     @staticmethod
     def forward(ctx: Any, holder: list[Any], *weights: Tensor) -> tuple[Tensor, ...]:
         window = Window(holder[0], Weights(*weights))
-        window.run()
         holder.append(window)
         ctx.window = window
         ctx.set_materialize_grads(False)
-        return tuple(rates[1:] for rates in window.rates.values())
+        return tuple(window.kept[f"rates.{name}"][1:] for name in MODULES)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return None, *Backward(ctx.window, dict(zip(MODULES, gradients, strict=True))).run()
+        return None, *ctx.window.backward(dict(zip(MODULES, gradients, strict=True)))

@@ -143,22 +143,6 @@ def test_a_lesion_of_a_connection_is_as_if_its_weights_were_zero(trained, connec
     assert torch.equal(hurt, without) and not torch.equal(hurt, logits)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_the_window_by_hand_computes_what_the_cycle_computes(steps, monkeypatch):
-    tokens, results = text(4, 10), []
-    module = brain(phase_steps=dict.fromkeys(anatomy.PHASES, steps)).train()
-    with torch.no_grad():
-        _, before = module(text(4, 6, seed=1))
-    for by_window in (True, False):
-        monkeypatch.setattr(Brain, "_can_by_window", lambda *_, chosen=by_window: chosen)
-        module.zero_grad()
-        logits, after = module(tokens[:, :-1], before)
-        (F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()) + module.penalty).backward()
-        results.append((logits, *after, *(parameter.grad.clone() for parameter in module.parameters())))
-    for got, wanted in zip(*results, strict=True):
-        torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-3)
-
-
 @torch.no_grad()
 def test_a_sparse_brain_is_a_dense_one_with_zeros_where_it_has_no_synapses():
     module, tokens = brain(fan_in=16), text(4, 9)
