@@ -39,12 +39,13 @@ def pack(graph: onnx.GraphProto, matrices: Mapping[str, Matrix]) -> None:
     dense = {name: matrix.dense().numpy() for name, matrix in matrices.items()}
     names = {_key(array): (name, False) for name, array in dense.items()}
     names |= {_key(array.T): (name, True) for name, array in dense.items() if _key(array.T) not in names}
+    folded = {array.tobytes(): name for name, array in dense.items()}
     kept, nodes, found = [], [], set()
     constants: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
         array = numpy_helper.to_array(tensor)
-        kernels = array.ndim > 2  # of a convolution: a row each
-        name, transposed = names.get(_key(array.reshape(len(array), -1) if kernels else array), ("", False))
+        kernels = array.ndim > 2  # of a convolution, a row each, or columns of sparse connections
+        name, transposed = (folded.get(array.tobytes(), ""), False) if kernels else names.get(_key(array), ("", False))
         if not name:
             kept.append(tensor)
             continue

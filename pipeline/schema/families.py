@@ -153,6 +153,12 @@ class NeuroGen(Architecture):
     rate_penalty: Annotated[float, Field(ge=0)] = 0.1
     context: Positive = 32
 
+    @model_validator(mode="after")
+    def _has_whole_columns(self) -> "NeuroGen":
+        if self.fan_in is not None and self.key_size % 16:
+            raise ValueError(f"key_size = {self.key_size} must be a multiple of 16 with fan_in, whose 16 neurons share their sources")
+        return self
+
 
 FAMILIES: dict[str, type[Architecture]] = {
     "transformer": Transformer,

@@ -62,6 +62,35 @@ inline void strip_products(int vectors, const float* left, std::int64_t inner, s
   products<1>(left, inner, outer, right, length, to, rows, accumulate);
 }
 
+// Memory that a thread keeps for its next call, in pages as large as there are: rows are read from all over it.
+class Scratch {
+ public:
+  static float* of(std::int64_t count) {
+    static thread_local Scratch own;
+    if (count > own.count_) own.grow(count);
+    return own.data_.get();
+  }
+
+ private:
+  static constexpr std::size_t kPage = std::size_t{1} << 21;
+  struct Free {
+    void operator()(float* p) const { ::operator delete(p, std::align_val_t{kPage}); }
+  };
+
+  void grow(std::int64_t count) {
+    const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + kPage - 1) / kPage * kPage;
+    data_.reset();
+    data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t{kPage})));
+    count_ = static_cast<std::int64_t>(bytes / sizeof(float));
+#if defined(__linux__)
+    madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish: small pages do too
+#endif
+  }
+
+  std::unique_ptr<float, Free> data_;
+  std::int64_t count_ = 0;
+};
+
 class FanInRun {
  public:
   explicit FanInRun(const FanIn& run)
@@ -94,7 +123,7 @@ class FanInRun {
       parallel(run_.threads, columns_, [&](std::int64_t begin, std::int64_t end) { weight_gradient(to, begin, end); });
     }
     if (to.x != nullptr && run_.batch > 0) {
-      turned_ = Buffer<float>(16 * groups_ * padded_);
+      turned_ = Scratch::of(16 * groups_ * padded_);
       parallel(run_.threads, groups_, [&](std::int64_t begin, std::int64_t end) { input_gradient(to, 16 * begin, 16 * end); });
     }
   }
@@ -108,13 +137,13 @@ class FanInRun {
 
   // x [B, K] as rows of the batch [K, padded B], with zeros in the padding.
   void turn_input() {
-    turned_ = Buffer<float>(16 * groups_ * padded_);
+    turned_ = Scratch::of(16 * groups_ * padded_);
     parallel(run_.threads, groups_, [&](std::int64_t begin, std::int64_t end) {
       float room[16];
       for (std::int64_t b = 0; b < padded_; b += 16) {
         for (std::int64_t i = 16 * begin; i < 16 * end; i += 16) {
           const int count = static_cast<int>(std::min<std::int64_t>(16, run_.inputs - i));
-          transpose_part(run_.x + b * run_.inputs + i, run_.inputs, rows_at(b), count, turned_.get() + i * padded_ + b, padded_, room);
+          transpose_part(run_.x + b * run_.inputs + i, run_.inputs, rows_at(b), count, turned_ + i * padded_ + b, padded_, room);
         }
       }
     });
@@ -125,8 +154,8 @@ class FanInRun {
     const std::int32_t* from = sources(column);
     const std::int32_t* next = column + 1 < columns_ ? from + run_.fan : from;
     for (std::int64_t k = 0; k < run_.fan; ++k) {
-      const float* row = turned_.get() + from[k] * padded_ + b;
-      const float* later = turned_.get() + next[k] * padded_ + b;
+      const float* row = turned_ + from[k] * padded_ + b;
+      const float* later = turned_ + next[k] * padded_ + b;
       for (int v = 0; v < vectors; ++v) {
         __builtin_prefetch(later + 16 * v, 0, 2);
         store(to + k * kStrip + 16 * v, load(row + 16 * v));
@@ -200,7 +229,7 @@ class FanInRun {
 
   // The gradient of sources `first` to `last`: only this thread adds to theirs, column after column.
   void input_gradient(const FanInGradients& to, std::int64_t first, std::int64_t last) const {
-    float* sums = turned_.get();
+    float* sums = turned_;
     std::memset(sums + first * padded_, 0, static_cast<std::size_t>((last - first) * padded_) * sizeof(float));
     const Buffer<float*> rows(run_.fan);
     float wanted[kColumn * kStrip], room[16];
@@ -214,7 +243,11 @@ class FanInRun {
           const float* y = to.y + (b + 16 * v) * run_.outputs + c * kColumn;
           transpose_part(y, run_.outputs, rows_at(b + 16 * v), targets(c), wanted + 16 * v, kStrip, room);
         }
-        for (std::int64_t i = 0; i < count; ++i) rows.get()[i] = sums + from[k + i] * padded_ + b;
+        const std::int32_t* next = c + 1 < columns_ ? from + run_.fan : from;  // probably the next column's
+        for (std::int64_t i = 0; i < count; ++i) {
+          rows.get()[i] = sums + from[k + i] * padded_ + b;
+          for (int v = 0; v < vectors; ++v) __builtin_prefetch(sums + next[k + i] * padded_ + b + 16 * v, 1, 2);
+        }
         strip_products(vectors, weights(c) + k, run_.fan, 1, wanted, targets(c), rows.get(), static_cast<int>(count), true);
       }
     }
@@ -225,7 +258,7 @@ class FanInRun {
     float room[256];
     for (std::int64_t b = 0; b < run_.batch; b += 16) {
       for (std::int64_t i = first; i < last; i += 16) {
-        const float* sums = turned_.get() + i * padded_ + b;
+        const float* sums = turned_ + i * padded_ + b;
         float* to = x + b * run_.inputs + i;
         const int rows = rows_at(b);
         const std::int64_t count = std::min<std::int64_t>(16, last - i);
@@ -241,7 +274,7 @@ class FanInRun {
 
   const FanIn run_;
   const std::int64_t padded_, columns_, groups_;
-  Buffer<float> turned_;
+  float* turned_ = nullptr;
 };
 
 inline void run_fan_in_forward(const FanIn& run, float* y) { FanInRun(run).forward(y); }

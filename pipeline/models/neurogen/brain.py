@@ -194,6 +194,8 @@ class Cycle:
         self.cells = {name: (w, s) for (name, w), s in zip(parts(state.voltage).items(), parts(state.adaptation).values(), strict=True)}
         self.now = parts(state.rates)
         self.memory, self.key, self.modulators = state.memory, state.key, state.modulators
+        sparse = brain.wiring.fan_in is not None and brain.training and torch.is_grad_enabled() and not brain.memory.smooth
+        self.recollection = brain.memory.window(state.memory, state.key) if sparse else None
         self.rates: dict[str, list[Tensor]] = {name: [] for name in anatomy.MODULES}
         self.modulation: list[Tensor] = []
         self.inputs: dict[str, tuple[Tensor, Tensor, tuple[Tensor, Tensor]]] = {}
@@ -221,8 +223,7 @@ class Cycle:
         percept = self.project("thalamus", self.now["thalamus"])["wernicke"]
         self.fire("wernicke", percept + back["wernicke"], gains["wernicke"])
         seen = self.project("wernicke", self.now["wernicke"])
-        recalled_BN, self.memory, self.key = self.brain.memory(seen["hippocampus"], levels_B2, self.memory, self.key)
-        self.fire("hippocampus", recalled_BN, gains["hippocampus"])
+        self.fire("hippocampus", self.recall(seen["hippocampus"], levels_B2), gains["hippocampus"])
         related = self.project("hippocampus", self.now["hippocampus"])["prefrontal"]
         current_BN, self.gate_BN = (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1)
         self.fire("prefrontal", current_BN, gains["prefrontal"], pace(self.brain.gate(self.gate_BN)))
@@ -233,6 +234,13 @@ class Cycle:
 
     def project(self, bundle: str, x_BK: Tensor) -> dict[str, Tensor]:
         return self.brain.wiring.project(bundle, x_BK, self.lesions, self.carriers)
+
+    def recall(self, seen_BS: Tensor, levels_B2: Tensor) -> Tensor:
+        """What the hippocampus' memory has for Wernicke's pattern [B, N]."""
+        if self.recollection is not None:
+            return self.recollection.token(seen_BS, levels_B2)
+        recalled_BN, self.memory, self.key = self.brain.memory(seen_BS, levels_B2, self.memory, self.key)
+        return recalled_BN
 
     def fire(self, name: str, current_BN: Tensor, gain_BN: Tensor, rhythm: tuple[Tensor, Tensor] | None = None) -> None:
         """A module's phase at this current."""
@@ -246,6 +254,9 @@ class Cycle:
     def state(self) -> State:
         """After the last token."""
         voltage, adaptation = (torch.cat(part, 1) for part in zip(*self.cells.values(), strict=True))
+        if self.recollection is not None:
+            with torch.no_grad():
+                self.memory, self.key = self.recollection.written(), self.recollection.key_BK
         return State(voltage, adaptation, torch.cat(list(self.now.values()), 1), self.memory, self.key, self.modulators)
 
 

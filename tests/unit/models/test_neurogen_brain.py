@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from pipeline.models.neurogen import anatomy
 from pipeline.models.neurogen.brain import BAND, Brain
+from pipeline.models.neurogen.memory import Memory
 from tests.unit.models.brains import SIZES, VOCABULARY, brain, filled, text
 
 STEPS = {"sensation": 2, "perception": 4, "integration": 3, "selection": 1, "action": 4}
@@ -166,3 +167,20 @@ def test_statistics_are_of_what_the_last_training_call_recorded():
         assert told[name] == pytest.approx(seen.modulators[:, :, place].mean().item(), rel=1e-5)
     module.eval()(text(seed=1))
     assert module.statistics() == told
+
+
+def test_a_window_without_its_memory_computes_what_the_memory_does():
+    """Recollection, which trains sparse brains, against the memory at each token; gradients too."""
+    module, tokens, results = brain(fan_in=16).train(), text(4, 10), []
+    with torch.no_grad():
+        _, before = module(text(4, 6, seed=1))
+    assert before.memory.any()
+    for kind in (Memory.window, lambda *_: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Memory, "window", kind)
+            module.zero_grad()
+            logits, after = module(tokens[:, :-1], before)
+            F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        results.append((logits, *after, *(parameter.grad.clone() for parameter in module.parameters())))
+    for got, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-3)
