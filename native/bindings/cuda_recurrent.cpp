@@ -41,14 +41,14 @@ class Span {
         before_(tensor_or_none<float, 2>(steps.before, "before", where)), scales_(steps.scales, "scales", where),
         partials_(steps.partials, "partials", where), count(steps.to - steps.from) {
     const RecurrentRun& run = inputs_.run;
-    require(steps.from >= 0 && count > 0 && steps.to <= run.steps, "the span must lie within the steps");
-    require(run.batch < 1 << 30 && run.neurons < 1 << 30, "drive must have fewer rows, and weight too");
+    require(steps.from >= 0 && count > 0 && steps.to <= run.steps, [] { return "the span must lie within the steps"; });
+    require(run.batch < 1 << 30 && run.neurons < 1 << 30, [] { return "drive must have fewer rows, and weight too"; });
     columns = cuda::padded(run.neurons);
     require_shape<1>(scales_, {run.steps * run.batch});
     require_shape<1>(partials_, {run.batch * cuda::partial_sums(run.neurons)});
-    require((given.first.is_none()) == (run.places == nullptr), "order and first go together");
+    require((given.first.is_none()) == (run.places == nullptr), [] { return "order and first go together"; });
     if (first_) first_->require_size(0, run.neurons + 1);
-    require(before_.has_value() == (steps.from > 0), "before belongs to a span that does not begin the run");
+    require(before_.has_value() == (steps.from > 0), [] { return "before belongs to a span that does not begin the run"; });
     if (before_) require_rows(*before_, run.batch, columns);
     span = {run, steps.from, steps.to, run.places, first_ ? first_->data : nullptr, before_ ? before_->data : nullptr, scales_.data,
             partials_.data};
@@ -76,7 +76,7 @@ void forward(const Place& place, const py::tuple& given, const Numbers& numbers,
   const Tensor<float, 3> kept(values, "values", part.where);
   const auto kept_sums = tensor_or_none<float, 3>(sums, "sums", part.where), all = tensor_or_none<float, 3>(states, "states", part.where);
   const auto last = tensor_or_none<float, 2>(final, "final", part.where);
-  require(kept.shape[0] >= std::min<std::int64_t>(part.count, 2), "values must have a slot for the step before, too");
+  require(kept.shape[0] >= std::min<std::int64_t>(part.count, 2), [] { return "values must have a slot for the step before, too"; });
   require_shape<3>(kept, {kept.shape[0], run.batch, part.columns});
   if (kept_sums) require_shape<3>(*kept_sums, {part.count, run.batch, part.columns});
   if (last) require_rows(*last, run.batch, run.neurons);

@@ -13,16 +13,18 @@ namespace quintet::recurrent {
 
 inline constexpr std::array<const char*, 8> kActivations{"identity", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "silu"};
 
-inline void require(bool fine, const std::string& message) {
-  if (!fine) throw py::value_error(message);
+// `message` makes its text, which takes longer than a small network, only where it is needed.
+template <class Message>
+void require(bool fine, Message message) {
+  if (!fine) throw py::value_error(message());
 }
 
 inline Activation activation_named(const std::string& name) {
-  std::string known;
   for (std::size_t i = 0; i < kActivations.size(); ++i) {
     if (name == kActivations[i]) return static_cast<Activation>(i);
-    known += std::string(i > 0 ? ", " : "") + kActivations[i];
   }
+  std::string known = kActivations[0];
+  for (std::size_t i = 1; i < kActivations.size(); ++i) known += std::string(", ") + kActivations[i];
   throw py::value_error("activation must be one of " + known + ", not '" + name + "'");
 }
 
@@ -64,7 +66,7 @@ class Inputs {
  private:
   void take_sizes() {
     const std::int64_t n = weight_.shape[0];
-    require(n > 0, "weight must have at least one row");
+    require(n > 0, [] { return "weight must have at least one row"; });
     weight_.require_size(1, n);
     bias_.require_size(0, n);
     gain_.require_size(0, n);
@@ -78,16 +80,19 @@ class Inputs {
   }
 
   void take_numbers(const Numbers& numbers) {
-    require(numbers.steps >= 1, "steps must be at least 1, not " + std::to_string(numbers.steps));
-    require(numbers.every >= 1, "every must be at least 1, not " + std::to_string(numbers.every));
-    require(numbers.collect >= 0, "collect must be at least 0, not " + std::to_string(numbers.collect));
-    require(numbers.segment >= 0, "segment must be at least 0, not " + std::to_string(numbers.segment));
-    require(numbers.dropout >= 0.0 && numbers.dropout < 1.0, "dropout must be in [0, 1), not " + std::to_string(numbers.dropout));
-    require(numbers.epsilon > 0.0, "epsilon must be above 0, not " + std::to_string(numbers.epsilon));
-    require(numbers.threads >= 1, "threads must be at least 1, not " + std::to_string(numbers.threads));
+    require(numbers.steps >= 1, [&] { return "steps must be at least 1, not " + std::to_string(numbers.steps); });
+    require(numbers.every >= 1, [&] { return "every must be at least 1, not " + std::to_string(numbers.every); });
+    require(numbers.collect >= 0, [&] { return "collect must be at least 0, not " + std::to_string(numbers.collect); });
+    require(numbers.segment >= 0, [&] { return "segment must be at least 0, not " + std::to_string(numbers.segment); });
+    require(numbers.dropout >= 0.0 && numbers.dropout < 1.0,
+            [&] { return "dropout must be in [0, 1), not " + std::to_string(numbers.dropout); });
+    require(numbers.epsilon > 0.0, [&] { return "epsilon must be above 0, not " + std::to_string(numbers.epsilon); });
+    require(numbers.threads >= 1, [&] { return "threads must be at least 1, not " + std::to_string(numbers.threads); });
     require(run.frames <= 1 || run.frames - 1 <= (numbers.steps - 1) / numbers.every,
-            "drive has " + std::to_string(run.frames) + " frames, one every " + std::to_string(numbers.every) +
-                " steps, which do not fit into " + std::to_string(numbers.steps) + " steps");
+            [&] {
+              return "drive has " + std::to_string(run.frames) + " frames, one every " + std::to_string(numbers.every) +
+                     " steps, which do not fit into " + std::to_string(numbers.steps) + " steps";
+            });
     run.steps = numbers.steps;
     run.every = numbers.every;
     run.hold = numbers.hold;
@@ -108,8 +113,10 @@ class Inputs {
     places_->require_size(0, run.inputs);
     for (std::int64_t i = 0; where.type == dlpack::kCpu && i < run.inputs; ++i) {
       const std::int64_t place = places_->data[i];
-      require(place >= 0 && place < run.neurons, "places[" + std::to_string(i) + "] = " + std::to_string(place) +
-                                                     " must be a neuron from 0 to " + std::to_string(run.neurons - 1));
+      require(place >= 0 && place < run.neurons, [&] {
+        return "places[" + std::to_string(i) + "] = " + std::to_string(place) +
+               " must be a neuron from 0 to " + std::to_string(run.neurons - 1);
+      });
     }
     run.places = places_->data;
   }

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 
 #include "dlpack.hpp"
@@ -64,38 +65,42 @@ class Tensor {
     const auto& source = static_cast<dlpack::ManagedTensor*>(capsule_.get_pointer())->tensor;
     const dlpack::DataType want = TypeOf<T>::dtype;
     const bool there = source.device.type == where.type && (where.type == dlpack::kCpu || source.device.id == where.id);
-    require(there, "be on " + name_of(where));
+    require(there, [&] { return "be on " + name_of(where); });
     require(source.dtype.code == want.code && source.dtype.bits == want.bits && source.dtype.lanes == 1,
-            std::string("have dtype ") + TypeOf<T>::name);
-    require(source.ndim == Rank, "have " + std::to_string(Rank) + " dimensions, not " + std::to_string(source.ndim));
+            [] { return std::string("have dtype ") + TypeOf<T>::name; });
+    require(source.ndim == Rank, [&] { return "have " + std::to_string(Rank) + " dimensions, not " + std::to_string(source.ndim); });
     std::copy_n(source.shape, Rank, shape.begin());
-    require(dense(source), "be contiguous");
+    require(dense(source), [] { return "be contiguous"; });
     data = reinterpret_cast<T*>(static_cast<std::uint8_t*>(source.data) + source.byte_offset);
   }
 
   // Raises ValueError unless dimension `axis` has `size` elements.
   void require_size(int axis, std::int64_t size) const {
-    require(shape[axis] == size, "have size " + std::to_string(size) + " in dimension " + std::to_string(axis) + ", not " +
-                                     std::to_string(shape[axis]));
+    require(shape[axis] == size, [&] {
+      return "have size " + std::to_string(size) + " in dimension " + std::to_string(axis) + ", not " + std::to_string(shape[axis]);
+    });
   }
 
   T* data = nullptr;
   std::array<std::int64_t, Rank> shape{};
 
  private:
-  void require(bool fine, const std::string& what) const {
-    if (!fine) throw py::value_error(std::string(name_) + " must " + what);
+  // `what` makes its text, which takes longer than the check, only where it is needed.
+  template <class What>
+  void require(bool fine, What what) const {
+    if (!fine) throw py::value_error(std::string(name_) + " must " + what());
   }
 
   py::capsule export_of(const py::object& object) const {
     if (py::isinstance<py::capsule>(object)) return checked(object);
-    require(py::hasattr(object, "__dlpack__"), "be a tensor, not " + py::cast<std::string>(py::repr(py::type::of(object))));
+    require(py::hasattr(object, "__dlpack__"), [&] { return "be a tensor, not " + py::cast<std::string>(py::repr(py::type::of(object))); });
     return checked(object.attr("__dlpack__")());
   }
 
   py::capsule checked(const py::object& object) const {
     auto capsule = py::reinterpret_borrow<py::capsule>(object);
-    require(capsule.name() != nullptr && std::string(capsule.name()) == "dltensor", "be a DLPack tensor that nobody has taken");
+    require(capsule.name() != nullptr && std::strcmp(capsule.name(), "dltensor") == 0,
+            [] { return "be a DLPack tensor that nobody has taken"; });
     return capsule;
   }
 

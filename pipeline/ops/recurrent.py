@@ -5,6 +5,7 @@ Here on the CPU, in `cuda_recurrent` on CUDA, where the host waits for the devic
 Shapes: B rows, N neurons, S frames of input, I neurons that receive it, C collected states.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ torch.library.define(
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 _NO_SEED = torch.tensor(0)
+_PLAIN = (Tensor, Parameter)
 
 
 def recurrent_run(
@@ -73,8 +75,12 @@ def nobody_between(*tensors: Tensor | None) -> bool:
     It takes a tenth of a millisecond for both passes: as long as a small network.
     """
     watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack()
-    plain = all(each is None or (type(each) in (Tensor, Parameter) and each.device.type == "cpu") for each in tensors)
-    return plain and not watched and not torch._C._get_tracing_state()
+    if watched or torch._C._get_tracing_state():
+        return False
+    for each in tensors:  # noqa: SIM110 (a generator takes twice as long)
+        if each is not None and (type(each) not in _PLAIN or not each.is_cpu):
+            return False
+    return True
 
 
 def recurrent_vjp(
@@ -193,8 +199,15 @@ def _dense(*arguments: Any) -> list[Any]:
 
 def numbers_of(seed: Tensor, plan: list[int], activation: str, dropout: float, epsilon: float) -> Any:
     """What is no tensor, for the extension."""
-    threads = torch.get_num_threads()
-    return native.module().RecurrentNumbers(*plan[:5], activation, dropout, epsilon, int(seed) % 2**64, threads)
+    number = 0 if seed is _NO_SEED else int(seed) % 2**64
+    make = _numbers if number == 0 else _numbers.__wrapped__
+    return make(*plan[:5], activation, dropout, epsilon, number, torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(*numbers: Any) -> Any:
+    """Made once for the runs without dropout, which are alike."""
+    return native.module().RecurrentNumbers(*numbers)
 
 
 def _forward(*inputs: Any) -> Outputs:

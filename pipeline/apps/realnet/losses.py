@@ -16,6 +16,8 @@ def compare(loss_fn: Loss, output: Tensor, target: Tensor, mask: Tensor | None =
     """The loss; with a mask, the mean of the unreduced losses weighted by it. `ValueError` for shapes that do not fit."""
     if isinstance(loss_fn, ELEMENTWISE):
         require_same_shape(output, target)
+    elif isinstance(loss_fn, nn.CrossEntropyLoss) and output.dim() > 1 and not target.is_floating_point():
+        _require_classes(output, target, loss_fn.ignore_index)
     if mask is None:
         return loss_fn(output, target)
     if not isinstance(loss_fn, nn.Module) or not hasattr(loss_fn, "reduction"):
@@ -44,6 +46,17 @@ def with_gradient(
     loss = compare(loss_fn, leaf if transform is None else transform(leaf), target, mask)
     (loss * share).backward()
     return loss.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _require_classes(output: Tensor, target: Tensor, ignored: int) -> None:
+    """A class for each row of the output [B, O] or [B, O, ...]; torch's own errors name neither the argument nor the row."""
+    wanted, classes = [*output.shape[:1], *output.shape[2:]], output.shape[1]
+    if list(target.shape) != wanted:
+        raise ValueError(f"target_values must have the shape {wanted}, a class for each output, not {list(target.shape)}")
+    wrong = ((target < 0) | (target >= classes)) & (target != ignored)
+    if wrong.any():
+        found = int(target[wrong][0])
+        raise ValueError(f"target_values must hold classes from 0 to {classes - 1}, one an output neuron, not {found}")
 
 
 def require_same_shape(output: Tensor, target: Tensor) -> None:

@@ -3,14 +3,13 @@
 Shapes: B rows, S frames (tokens) of a sequence, I input neurons, N neurons, V_in the width of an encoder's input.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """When frames enter, and which states are read."""
 
     every: int

@@ -6,6 +6,7 @@ W[i, j] leads from neuron i to neuron j. Input reaches the neurons `input_ids` o
 Shapes: B rows, T steps, S tokens, N neurons, I input and O output neurons.
 """
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -50,14 +51,16 @@ class RealNet(nn.Module):
         super().__init__()
         if isinstance(num_neurons, bool) or not isinstance(num_neurons, int) or num_neurons < 1:
             raise ValueError(f"num_neurons must be a whole number of at least 1, not {num_neurons!r}")
-        if not 0 <= dropout_rate < 1:
+        if not isinstance(pulse_mode, bool):
+            raise ValueError(f"pulse_mode must be True or False, not {pulse_mode!r}")
+        if not _number(dropout_rate) or not 0 <= dropout_rate < 1:
             raise ValueError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate!r}")
-        if not 0 <= bias_init < float("inf"):
+        if not _number(bias_init) or not 0 <= bias_init < float("inf"):
             raise ValueError(f"bias_init must be a finite number of at least 0, not {bias_init!r}")
         allowed("weight_init", weight_init, INITIALISERS)
         allowed("activation", activation, ACTIVATIONS)
         allowed("vocab_mode", vocab_mode, VOCAB_MODES)
-        self.num_neurons, self.pulse_mode, self.dropout_rate = num_neurons, bool(pulse_mode), float(dropout_rate)
+        self.num_neurons, self.pulse_mode, self.dropout_rate = num_neurons, pulse_mode, float(dropout_rate)
         self.weight_init, self.activation, self.vocab_mode, self.epsilon = weight_init, activation, vocab_mode, EPSILON
         self.input_ids, self.output_ids = _ids("input_ids", input_ids, num_neurons), _ids("output_ids", output_ids, num_neurons)
         self.v_in, self.v_out = _widths(vocab_size)
@@ -194,8 +197,12 @@ class RealNet(nn.Module):
         """Whether the output neurons are neighbours in their order, so that a view shows them: indexing takes longer."""
         return self.output_ids[-1] - self.output_ids[0] == len(self.output_ids) - 1 and self.output_ids == sorted(self.output_ids)
 
+    @torch.no_grad()
     def step(self, x_input: Tensor, state: Tensor | None = None, steps: int = 1) -> tuple[Tensor, Tensor]:
-        """One frame [B, features] or token [B, 1] of a stream: the output after `steps` steps and the state to hand on; constant memory."""
+        """One frame [B, features] or token [B, 1] of a stream: the output after `steps` steps and the state to hand on.
+
+        Memory stays the same however long the stream is: nothing is kept for gradients, for which `forward` is there.
+        """
         states, state = self(x_input, steps, state, collect=steps)
         return self.output(states)[:, -1], state
 
@@ -205,9 +212,23 @@ class RealNet(nn.Module):
         return self
 
 
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> Any:
+    """A whole number of numpy's or torch's as Python's, anything else as it is."""
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def _ids(argument: str, ids: Iterable[int], neurons: int) -> list[int]:
     """Neuron numbers as a list: at least one, each once, each from 0 to neurons - 1."""
-    numbers = list(ids)
+    if not isinstance(ids, Iterable):
+        raise ValueError(f"{argument} must be a list of neurons, not {ids!r}")
+    numbers = [number if isinstance(number, int) else _whole(number) for number in ids]
     if not numbers:
         raise ValueError(f"{argument} must name at least one neuron")
     for number in numbers:

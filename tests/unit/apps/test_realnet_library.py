@@ -1,5 +1,7 @@
 """RealNet beyond its document: mistakes are sentences, growth changes nothing, files are whole, any number of steps will do."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -24,10 +26,20 @@ def trained(activation: str = "tanh", optimizer=None, updates: int = 5) -> RealN
     return trainer
 
 
+def sorting(labels) -> float:
+    """A batch of two rows for a network of two classes."""
+    return RealNetTrainer(RealNet(5, [0], [3, 4]), loss_fn=nn.CrossEntropyLoss()).train_batch(torch.ones(2, 1), labels, 3)
+
+
 MISTAKES = {
     "a wrong id": (lambda: RealNet(3, [0, 3], [2]), "input_ids holds 3, but neurons are numbered from 0 to 2"),
     "a negative id": (lambda: RealNet(3, [0], [-1]), "output_ids holds -1"),
     "an id twice": (lambda: RealNet(3, [0, 1, 0], [2]), "input_ids holds 0 twice"),
+    "a number for ids": (lambda: RealNet(3, 2, [2]), "input_ids must be a list of neurons, not 2"),
+    "half an id": (lambda: RealNet(3, [0.5], [2]), "input_ids holds 0.5, but neurons are numbered from 0 to 2"),
+    "a pulse mode of words": (lambda: RealNet(3, [0], [2], pulse_mode="no"), "pulse_mode must be True or False, not 'no'"),
+    "a rate of words": (lambda: RealNet(3, [0], [2], dropout_rate="0.1"), "dropout_rate must be at least 0 and below 1, not '0.1'"),
+    "three widths": (lambda: RealNet(3, [0], [2], vocab_size=[4, 4, 4]), "vocab_size must be a positive number, or two of them"),
     "no ids": (lambda: RealNet(3, [], [2]), "input_ids must name at least one neuron"),
     "an unknown initialiser": (lambda: RealNet(3, [0], [2], weight_init="orthogonl"), "weight_init must be one of orthogonal, "),
     "an unknown activation": (lambda: RealNet(3, [0], [2], activation="softmax"), "activation must be one of identity, "),
@@ -71,6 +83,23 @@ MISTAKES = {
         lambda: RealNetTrainer(RealNet(3, [0], [2])).regenerate_synapses(rule="usefulness"),
         "needs a gradient: train a batch first",
     ),
+    "an unknown rule": (lambda: trained().regenerate_synapses(rule="age"), "rule must be one of magnitude, usefulness, not 'age'"),
+    "a share above one": (lambda: trained().regenerate_synapses(percentage=5), "percentage must be a share from 0 to 1, not 5"),
+    "a label of no output": (lambda: sorting([0, 2]), "target_values must hold classes from 0 to 1, one an output neuron, not 2"),
+    "labels in a column": (lambda: sorting([[0], [1]]), "target_values must have the shape [2], a class for each output, not [2, 1]"),
+    "a mask of another shape": (
+        lambda: trained().train_batch(torch.ones(4, 2), torch.ones(4, 2), 3, mask=torch.ones(4)),
+        "mask must have the losses' shape [4, 2], not [4]",
+    ),
+    "windows with one loss": (
+        lambda: trained().train_batch(torch.ones(4, 2), torch.ones(4, 2), 4, tbptt_steps=2),
+        "tbptt_steps needs full_sequence=True",
+    ),
+    "a persistence of one": (
+        lambda: RealNetTrainer(RealNet(3, [0], [2]), gradient_persistence=1.0),
+        "gradient_persistence must be at least 0 and below 1.0, not 1.0",
+    ),
+    "an unknown precision": (lambda: RealNetTrainer(RealNet(3, [0], [2]), precision="fp16"), "precision must be one of float32, bf16"),
     "nothing to add": (lambda: trained().expand(0), "amount must be a whole number of at least 1, not 0"),
 }
 
@@ -213,6 +242,25 @@ def test_a_stream_gives_what_the_whole_sequence_gives():
         answer, state = model.step(x[:, k], state, steps=3)
         answers.append(answer)
     assert torch.allclose(torch.stack(answers, 1), model.output(whole), atol=1e-5)
+
+
+def test_a_stream_takes_the_same_memory_however_long_it_is():
+    model, state = RealNet(12, range(4), range(8, 12)), None
+    kept = []
+    for length in (5, 500):
+        for _ in range(length):
+            _, state = model.step(torch.ones(2, 4), state)
+        assert state.shape == (2, 12) and state.grad_fn is None, "a history would grow with the stream"
+        gc.collect()
+        kept.append(sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()))
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("ids", [np.arange(2), torch.arange(2), (0, 1), range(2)], ids=["numpy", "torch", "tuple", "range"])
+def test_neurons_may_be_named_by_any_whole_numbers(ids, tmp_path):
+    model = RealNet(5, ids, [4])
+    realnet.save_checkpoint(model, None, 0, 0.0, tmp_path / "net")
+    assert model.input_ids == realnet.load(tmp_path / "net").input_ids == [0, 1]
 
 
 def test_thinking_longer_or_shorter_keeps_the_accuracy():
