@@ -56,17 +56,17 @@ struct PhaseInputs {
 
 void forward(const py::object& x, const py::object& g, const py::object& b, const py::object& m, const py::object& a, const py::object& c,
              const py::object& w, const py::object& s, std::int64_t steps, double rho, double beta, double height, double epsilon,
-             const py::object& rate, const py::object& voltage, const py::object& adaptation) {
+             int threads, const py::object& rate, const py::object& voltage, const py::object& adaptation) {
   const PhaseInputs inputs(x, g, b, m, a, c, w, s, steps, rho, beta, height, epsilon);
   const Rows to_rate(rate, "rate"), to_voltage(voltage, "last"), to_adaptation(adaptation, "adapted");
   for (const auto* each : {&to_rate, &to_voltage, &to_adaptation}) require_shape(*each, {inputs.phase.batch, inputs.phase.neurons});
   py::gil_scoped_release release;
-  phase_forward(inputs.phase, to_rate.data, to_voltage.data, to_adaptation.data);
+  phase_forward(inputs.phase, threads, to_rate.data, to_voltage.data, to_adaptation.data);
 }
 
 void backward(const py::object& x, const py::object& g, const py::object& b, const py::object& m, const py::object& a, const py::object& c,
               const py::object& w, const py::object& s, std::int64_t steps, double rho, double beta, double height, double epsilon,
-              const py::object& rate, const py::object& last, const py::object& dx, const py::object& dg, const py::object& db,
+              int threads, const py::object& rate, const py::object& last, const py::object& dx, const py::object& dg, const py::object& db,
               const py::object& dm, const py::object& da, const py::object& dc, const py::object& dw) {
   const PhaseInputs inputs(x, g, b, m, a, c, w, s, steps, rho, beta, height, epsilon);
   const Phase& phase = inputs.phase;
@@ -85,7 +85,7 @@ void backward(const py::object& x, const py::object& g, const py::object& b, con
   const PhaseGradients gradients{from_rate ? from_rate->data : nullptr, from_last ? from_last->data : nullptr, to_x.data, to_g.data,
                                  to_b.data, to_m.data, to_a.data, to_c.data, to_w.data};
   py::gil_scoped_release release;
-  phase_backward(phase, gradients);
+  phase_backward(phase, threads, gradients);
 }
 
 }  // namespace

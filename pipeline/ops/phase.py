@@ -67,14 +67,14 @@ torch.library.register_fake("quintet::phase_backward", _gradients)
 @torch.library.impl("quintet::phase", "CPU")
 def _forward(*inputs: Any) -> Outputs:
     outputs = _outputs(*inputs)
-    native.call("phase_forward", *inputs, reference_phase.EPSILON, *outputs)
+    native.call("phase_forward", *inputs, reference_phase.EPSILON, torch.get_num_threads(), *outputs)
     return outputs
 
 
 @torch.library.impl("quintet::phase_backward", "CPU")
 def _backward(*inputs: Any) -> Gradients:
     gradients = _gradients(*inputs)
-    native.call("phase_backward", *inputs[:12], reference_phase.EPSILON, *inputs[12:], *gradients)
+    native.call("phase_backward", *inputs[:12], reference_phase.EPSILON, torch.get_num_threads(), *inputs[12:], *gradients)
     return gradients
 
 

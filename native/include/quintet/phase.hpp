@@ -8,7 +8,7 @@
 //   rate = (z_1 + ... + z_K) / K
 //
 // The derivative of a spike by v - A = u is taken to be height / (1 + (pi u)^2); no gradient passes through reset and adaptation.
-// Results do not depend on the level of instructions.
+// Results depend neither on the level of instructions nor on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -33,13 +33,13 @@ struct Phase {
 };
 
 // rate, and w and s after the last step, all [B, N].
-void phase_forward(const Phase& phase, float* rate, float* voltage, float* adaptation);
+void phase_forward(const Phase& phase, int threads, float* rate, float* voltage, float* adaptation);
 
 // Gradients of a loss: those of rate and the last w come in (null: zero), those of the inputs go out, in their shapes.
 struct PhaseGradients {
   const float *rate, *last;
   float *current, *gain, *bias, *modulation, *decay, *charge, *voltage;
 };
-void phase_backward(const Phase& phase, const PhaseGradients& gradients);
+void phase_backward(const Phase& phase, int threads, const PhaseGradients& gradients);
 
 }  // namespace quintet

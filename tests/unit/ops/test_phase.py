@@ -10,19 +10,19 @@ NUMBERS = {"steps": 3, "rho": 0.9, "beta": 1.5, "height": 0.4}
 ROWS, NEURONS = 5, 48
 
 
-def problem(by_row: bool, steps: int = 3) -> tuple[list[torch.Tensor], dict]:
+def problem(by_row: bool, steps: int = 3, rows: int = ROWS) -> tuple[list[torch.Tensor], dict]:
     stream = torch.Generator().manual_seed(7)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.empty(shape).uniform_(low, high, generator=stream)
 
-    own = ROWS if by_row else 1
-    inputs = [uniform(-2, 2, ROWS, NEURONS), uniform(0.5, 2, NEURONS), uniform(-0.5, 1, NEURONS), uniform(0.5, 1.5, ROWS, NEURONS)]
+    own = rows if by_row else 1
+    inputs = [uniform(-2, 2, rows, NEURONS), uniform(0.5, 2, NEURONS), uniform(-0.5, 1, NEURONS), uniform(0.5, 1.5, rows, NEURONS)]
     inputs += [
         uniform(0.1, 0.9, own, NEURONS),
         uniform(0.3, 1, own, NEURONS),
-        uniform(-1, 1, ROWS, NEURONS),
-        uniform(0, 0.3, ROWS, NEURONS),
+        uniform(-1, 1, rows, NEURONS),
+        uniform(0, 0.3, rows, NEURONS),
     ]
     return inputs, NUMBERS | {"steps": steps}
 
@@ -46,12 +46,22 @@ def test_the_kernel_computes_the_definition(level, name, by_row, steps):
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
 
 
-def test_every_level_gives_the_same_bytes(level):
-    inputs, numbers = problem(True)
-    results = []
-    for name in native.module().levels():
-        level(name)
-        results.append(gradients(phase_run, inputs, numbers))
+@pytest.mark.parametrize("rows", [5, 21])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_every_level_and_number_of_threads_gives_the_same_bytes(level, rows, by_row):
+    inputs, numbers = problem(by_row, rows=rows)
+    results, before = [], torch.get_num_threads()
+    try:
+        for name in native.module().levels():
+            level(name)
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                results.append(gradients(phase_run, inputs, numbers))
+    finally:
+        torch.set_num_threads(before)
+    wanted = gradients(reference_phase.phase_run, inputs, numbers)
+    for got, want in zip(results[0], wanted, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
