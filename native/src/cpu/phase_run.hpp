@@ -81,18 +81,32 @@ class PhaseBackward {
 
   // Those are added to, the others written.
   void operator()() const {
-    for (std::int64_t row = 0; row < phase_.batch; ++row) backward(row);
+    switch (phase_.steps) {
+      case 1: return rows<1>();
+      case 2: return rows<2>();
+      case 3: return rows<3>();
+      case 4: return rows<4>();
+      case 6: return rows<6>();
+      default: return rows<0>();
+    }
   }
 
  private:
   static void clear(float* to, std::int64_t count) { std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float)); }
 
+  // `known`: the number of steps, of which the compiler makes registers; 0: any number.
+  template <int known>
+  void rows() const {
+    for (std::int64_t row = 0; row < phase_.batch; ++row) backward<known>(row);
+  }
+
+  template <int known>
   void backward(std::int64_t row) const {
     const Moments m = moments(phase_.current + row * phase_.neurons, phase_.neurons, phase_.epsilon);
     F16 total(0.0f), along(0.0f);
     for (std::int64_t i = 0; i < phase_.neurons; i += 16) {
       Group group(phase_, row, i, m);
-      const F16 unit = group.unit, change = neurons(group, i);
+      const F16 unit = group.unit, change = neurons<known>(group, i);
       store(to_.current + group.place, change);
       total = total + change;
       along = fma(change, unit, along);
@@ -107,17 +121,22 @@ class PhaseBackward {
   }
 
   // The steps backwards; returns the gradient of the normalised current, before its gain.
+  template <int known>
   F16 neurons(Group& group, std::int64_t column) const {
     constexpr float kPi = 3.14159265f;
-    F16 u[kMostPhaseSteps], before[kMostPhaseSteps];
-    for (std::int64_t k = 0; k < phase_.steps; ++k) {
+    constexpr std::int64_t kRoom = known > 0 ? known : kMostPhaseSteps;
+    const std::int64_t steps = known > 0 ? known : phase_.steps;
+    F16 u[kRoom], before[kRoom];
+#pragma GCC unroll 6
+    for (std::int64_t k = 0; k < steps; ++k) {
       before[k] = group.voltage;
       group.step(phase_, u[k]);
     }
     const F16 share(phase_.height / static_cast<float>(phase_.steps)), one(1.0f);
     const F16 spike = to_.rate == nullptr ? F16(0.0f) : load(to_.rate + group.place) * share;
     F16 voltage = to_.last == nullptr ? F16(0.0f) : load(to_.last + group.place), drive(0.0f), decay(0.0f);
-    for (std::int64_t k = phase_.steps - 1; k >= 0; --k) {
+#pragma GCC unroll 6
+    for (std::int64_t k = steps - 1; k >= 0; --k) {
       const F16 scaled = u[k] * F16(kPi);
       voltage = voltage + spike / fma(scaled, scaled, one);
       drive = drive + voltage;

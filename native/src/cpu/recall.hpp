@@ -22,16 +22,16 @@ struct Recall {
 
 // M_t [K, H] and r [H].
 inline void recall_forward(const Recall& recall, float* memory, float* recalled) {
-  for (std::int64_t h = 0; h < recall.width; h += 16) {
-    const F16 value = load(recall.value + h) * F16(recall.opening);
-    F16 total(0.0f);
-    for (std::int64_t i = 0; i < recall.keys; ++i) {
+  const F16 eta(recall.opening);
+  for (std::int64_t h = 0; h < recall.width; h += 16) store(recalled + h, F16(0.0f));
+  for (std::int64_t i = 0; i < recall.keys; ++i) {
+    const F16 lambda(recall.retention[i]), key(recall.key[i]), taken = F16(recall.before[i]) * eta;
+    for (std::int64_t h = 0; h < recall.width; h += 16) {
       const std::int64_t place = i * recall.width + h;
-      const F16 m = fma(F16(recall.retention[i]), load(recall.memory + place), F16(recall.before[i]) * value);
+      const F16 m = fma(lambda, load(recall.memory + place), taken * load(recall.value + h));
       store(memory + place, m);
-      total = fma(F16(recall.key[i]), m, total);
+      store(recalled + h, fma(key, m, load(recalled + h)));
     }
-    store(recalled + h, total);
   }
 }
 
