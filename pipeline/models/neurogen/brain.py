@@ -201,11 +201,10 @@ class Cycle:
         self.inputs: dict[str, tuple[Tensor, Tensor, tuple[Tensor, Tensor]]] = {}
         """Of each module in its last phase: current, modulation, and pace."""
         cells: Any = brain.neurons
-        self.sensitivity_2N = brain.sensitivity()
-        self.ones = torch.ones_like(self.sensitivity_2N[:1])
+        self.sensitivity = {name: torch.stack((n.dopamine, n.serotonin)) for name, n in cells.items()}
+        self.ones = {name: torch.ones_like(each[:1]) for name, each in self.sensitivity.items()}
         self.paces = {name: n.constants() for name, n in cells.items() if n.decay is not None}
         self.carriers = brain.wiring.carriers()
-        self.sizes = sizes
         self.noise: Callable[[str, Tensor], Tensor] | None = None
         """What changes a module's current before it fires, if anything does."""
 
@@ -217,7 +216,7 @@ class Cycle:
             self.modulators = modulators.update(self.modulators, prediction_BV, token_B)
         self.modulation.append(self.modulators)
         levels_B2 = self.modulators[:, :2]
-        gains = dict(zip(anatomy.MODULES, torch.addmm(self.ones, levels_B2, self.sensitivity_2N).split(self.sizes, 1), strict=True))
+        gains = {name: torch.addmm(ones, levels_B2, self.sensitivity[name]) for name, ones in self.ones.items()}
         back = self.project("feedback", self.now["prefrontal"])
         self.fire("thalamus", drive_BN - back["thalamus"], gains["thalamus"])
         percept = self.project("thalamus", self.now["thalamus"])["wernicke"]
@@ -225,7 +224,7 @@ class Cycle:
         seen = self.project("wernicke", self.now["wernicke"])
         self.fire("hippocampus", self.recall(seen["hippocampus"], levels_B2), gains["hippocampus"])
         related = self.project("hippocampus", self.now["hippocampus"])["prefrontal"]
-        current_BN, self.gate_BN = (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1)
+        current_BN, self.gate_BN = (x.contiguous() for x in (seen["prefrontal"] + related + back["prefrontal"]).chunk(2, 1))
         self.fire("prefrontal", current_BN, gains["prefrontal"], pace(self.brain.gate(self.gate_BN)))
         plan = self.project("prefrontal", self.now["prefrontal"])
         self.fire("basal_ganglia", plan["basal_ganglia"], gains["basal_ganglia"])
