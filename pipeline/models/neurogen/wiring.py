@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from pipeline.models.neurogen.anatomy import CONNECTIONS, Connection, outputs, sizes
 from pipeline.models.neurogen.lesions import Lesions
@@ -43,7 +44,11 @@ class Wiring(nn.ModuleDict):
     def carriers(self) -> Carriers:
         """The maps, for a run during which the weights stay."""
         collect = self.training and torch.is_grad_enabled()
-        return {name: layer.opened() if collect and isinstance(layer, FanIn) else layer for name, layer in self.items()}
+
+        def once(layer: nn.Module) -> bool:
+            return isinstance(layer, FanIn) and (collect or is_parametrized(layer, "weight"))
+
+        return {name: layer.opened() if once(layer) else layer for name, layer in self.items()}  # type: ignore[operator]
 
     def project(self, bundle: str, x_BK: Tensor, lesions: Lesions, carriers: Carriers) -> dict[str, Tensor]:
         """What reaches each target of a bundle's connections from its source's rates [B, K]."""
