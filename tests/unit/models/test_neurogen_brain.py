@@ -37,9 +37,10 @@ def trained() -> tuple[Brain, torch.Tensor, float]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_an_untrained_brain_knows_nothing(seed):
+@pytest.mark.parametrize("fan_in", [None, 16])
+def test_an_untrained_brain_knows_nothing(seed, fan_in):
     tokens = text(16, 33)
-    logits, _ = brain(seed)(tokens[:, :-1])
+    logits, _ = brain(seed, fan_in=fan_in)(tokens[:, :-1])
     assert F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).item() == pytest.approx(math.log(VOCABULARY), abs=0.1)
 
 
