@@ -1,6 +1,8 @@
 """A brain of sparse connections through all stages: it learns, is quantized by training, and every export computes what it computes."""
 
+import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import yaml
 from pipeline import io, models, quantization
 from pipeline.config import load
 from pipeline.errors import UserError
+from pipeline.models.neurogen import Brain
 from pipeline.models.sparse import FanIn
 from pipeline.quantization.modules import PackedFanIn
 from tests.parity import small_project
@@ -19,7 +22,7 @@ BRAIN = {
     "family": "neurogen",
     "dataset": "text",
     "architecture": SIZES | {"fan_in": 32, "context": 8},
-    "training": TRAINING | {"evaluate_every": 20},
+    "training": TRAINING | {"evaluate_every": 20, "checkpoint_every": 10},
     "quantization": {"method": "qat", "training": TRAINING | {"steps": 10, "learning_rate": 0.004, "evaluate_every": 10}},
     "formats": small_project.formats("neurogen"),
     "evaluation": {"new_tokens": 10},
@@ -72,6 +75,29 @@ def test_packed_connections_compute_what_their_weights_stand_for(folder):
     for name in ("prefrontal_broca", "wernicke_hippocampus"):
         assert isinstance(packed.wiring[name], PackedFanIn) and isinstance(floats.wiring[name], FanIn)
         assert torch.equal(packed.wiring[name](x), floats.wiring[name](x))
+
+
+def test_a_training_that_broke_off_ends_as_if_it_had_not(folder, tmp_path):
+    small_project.copy(folder, tmp_path)
+    shutil.rmtree(tmp_path / "models")
+    forward, calls = Brain.forward, itertools.count(1)
+
+    def breaks(module, tokens, state=None):
+        if module.training and next(calls) > 25:
+            raise RuntimeError("the power went out")
+        return forward(module, tokens, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Brain, "forward", breaks)
+        with pytest.raises(RuntimeError, match="the power went out"):
+            small_project.stage(tmp_path, "train", "brain")
+    before = next(calls)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Brain, "forward", lambda *arguments: (next(calls) if arguments[0].training else None, forward(*arguments))[1])
+        small_project.stage(tmp_path, "train", "brain")
+    assert next(calls) - before - 1 == TRAINING["steps"] - 20
+    weights = "models/brain/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (folder / weights).read_bytes()
 
 
 @pytest.mark.parametrize(
