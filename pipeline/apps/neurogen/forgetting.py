@@ -1,5 +1,6 @@
 """Forgetting: a text, then the same language in a cipher; what a brain still knows of the first, with and without consolidation."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ class TwoTexts:
 
 def learn(data: str, seed: int, steps: int, replay: Consolidation | None) -> list[dict[str, Any]]:
     """Rows of a training on one text and then the other: tokens, and the held-out losses of both."""
-    changes = {"schedule": "constant", "learning_rate": 0.006, "consolidation": replay}
+    every = math.gcd(steps, max(1, steps // 5))  # so that there are figures where the texts change
+    changes = {"schedule": "constant", "learning_rate": 0.006, "consolidation": replay, "evaluate_every": every}
     lessons, vocab_size = rules.task(data, rules.settings("bptt", 2 * steps).model_copy(update=changes), seed)
     cipher_V = torch.randperm(vocab_size, generator=rng.generator(seed, "cipher"))
     both: Any = TwoTexts(lessons, cipher_V)

@@ -124,8 +124,10 @@ def test_the_second_text_is_the_first_in_a_cipher(text, monkeypatch):
     assert found["second"] != found["first"] and found["loss"] == pytest.approx((found["first"] + found["second"]) / 2)
 
 
-def test_forgetting_is_shown_with_and_without_consolidation(text, monkeypatch):
-    outcome = forgetting.run(1, "plays", 2)
+@pytest.mark.parametrize("steps", [2, 9])
+def test_forgetting_is_shown_with_and_without_consolidation(text, steps):
+    outcome = forgetting.run(1, "plays", steps)
+    assert {row["tokens"] for row in outcome.rows} >= {half * steps * rules.STREAMS * rules.CONTEXT for half in (1, 2)}
     assert len(outcome.lines) == 4 and [row["way"] for row in outcome.summary] == ["without consolidation", "with consolidation"]
     assert all(value > 0 for row in outcome.summary for key, value in row.items() if key != "way")
 
