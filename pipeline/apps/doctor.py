@@ -206,7 +206,7 @@ def _repository(config: configuration.Config | None, found: Findings) -> dict[st
     found.advice += locks.advice()
     others = presets.leftovers(config) if config else []
     if others:
-        found.advice.append(f"{others[0]} is of other parameters, which the report refuses: `python -m pipeline clean --yes` removes it")
+        found.advice.append(f"{others[0]} is of other parameters, which the report leaves out: `python -m pipeline clean --yes` removes it")
     unfinished = sorted({path.parent.name for path in (paths.private() / "state").glob("*/*.safetensors")})
     return {
         "params.yaml": "valid" if config else "not valid",

@@ -26,7 +26,7 @@ def select(name: str, force: bool = False) -> None:
     io.write_bytes(paths.PARAMETERS, source.read_bytes())
     print(f"{paths.PARAMETERS} is now preset {name}: {_names('model', config.models)} on {_names('data set', config.datasets)}.")
     if leftovers(config):
-        print("Results of other models are still here, which the report refuses: `python -m pipeline clean --yes` removes them.")
+        print("Results of other models are still here, which the report leaves out: `python -m pipeline clean --yes` removes them.")
     print("Run `make repro` (DVC) or `make repro-snakemake` next; `dvc params diff` shows what differs from the last commit.")
 
 
