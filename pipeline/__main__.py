@@ -139,6 +139,14 @@ def results(markdown: Annotated[bool, typer.Option("--markdown", help="The table
     results.show(markdown)
 
 
+@app.command(epilog="Example: python -m pipeline formats")
+def formats(markdown: Annotated[bool, typer.Option("--markdown", help="For a page.")] = False) -> None:
+    """Print which family can be exported to which format, where that runs, and why not."""
+    from pipeline.apps import formats
+
+    formats.show(markdown)
+
+
 @app.command(epilog="Example: python -m pipeline ui --port 5001")
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Serve MLflow's pages of all runs, until Ctrl-C."""

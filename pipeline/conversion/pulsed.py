@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from pipeline import models
 from pipeline.conversion import rowwise, stepped
 from pipeline.models.base import Model
 
@@ -52,16 +51,14 @@ def graph(module: Model) -> AbstractContextManager[Graph]:
     return nullcontext(Graph(module).eval())
 
 
-class Pulsed(Model):
-    """Such a function in its own runtime, behind the protocol of `pipeline.models`: called as often as the model was made to think."""
+class Pulsed(stepped.Stepped):
+    """Such a function in its own runtime: called as often as the model was made to think."""
 
-    recurrent = True
     context = 1
 
     def __init__(self, config: Mapping[str, Any], run: Callable[..., Sequence[Tensor]]) -> None:
-        super().__init__()
-        self.steps, self.run = config["think_steps"] + 1, run
-        self.begin: Callable[[int], Any] = models.build(config).initial_state
+        super().__init__(config, run)
+        self.steps = config["think_steps"] + 1
 
     def forward(self, inputs_BF: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits after the last step, and the state there."""
@@ -70,14 +67,6 @@ class Pulsed(Model):
             logits_B1C, *parts = self.run(inputs_BF if step == 0 else torch.zeros_like(inputs_BF), *state)
             state = type(state)(*parts)
         return logits_B1C, state
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def initial_state(self, batch_size: int, length: int | None = None) -> Any:
-        """As the family begins: a matter of the configuration, not of the weights."""
-        return self.begin(batch_size)
 
 
 def exported(config: Mapping[str, Any], run: Callable[..., Sequence[Tensor]]) -> Pulsed:

@@ -3,6 +3,7 @@ import importlib
 import pytest
 
 from pipeline import conversion
+from pipeline.apps import formats
 from pipeline.config import load, parse
 from pipeline.errors import UserError
 from pipeline.schema.families import FAMILIES
@@ -47,12 +48,23 @@ def test_refused_pair_says_why_and_what_works(monkeypatch):
 
 def test_readme_has_the_table():
     """Family x format: where it runs, container only, or refused and why."""
-    lines = [["format", "weights", *FAMILIES], ["---"] * (2 + len(FAMILIES))]
-    for name, entry in FORMATS.items():
-        cells = [entry.families.get(family, f"refused: {entry.otherwise}") for family in FAMILIES]
-        lines.append([f"`{name}`", entry.holds, *cells])
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    assert f"<!-- formats -->\n{table}<!-- /formats -->\n" in (PROJECT / "README.md").read_text()
+    assert f"<!-- formats -->\n{formats.markdown()}<!-- /formats -->\n" in (PROJECT / "README.md").read_text()
+
+
+def test_every_cell_of_the_table_leads_to_its_sentence():
+    numbered = formats.notes()
+    for (name, _, *cells), form in zip(formats.lines(numbered)[1:], FORMATS.values(), strict=True):
+        for family, cell in zip(FAMILIES, cells, strict=True):
+            word, number = cell.rstrip(")").split(" (")
+            note = numbered[int(number) - 1]
+            assert (word == "–") == (refusal(family, name) is not None)
+            assert note.removeprefix("refused: ") in (form.otherwise, form.families.get(family, "").removeprefix("container only: "))
+
+
+def test_table_for_a_terminal_has_every_sentence(capsys):
+    formats.show(as_markdown=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(note.replace("`", "") in said for note in formats.notes())
 
 
 def test_family_without_any_format_is_told_to_leave_them_empty():
@@ -62,10 +74,10 @@ def test_family_without_any_format_is_told_to_leave_them_empty():
 def test_parameters_stop_before_any_work(monkeypatch):
     monkeypatch.setitem(FORMATS, "cards", Format("holes", {}, "cards have no room for them"))
     data = load().model_dump(mode="json")
-    for formats, sentence in (
+    for names, sentence in (
         (["cards"], "models.calculator.formats: a transformer model cannot be written as cards"),
         (["onx"], "no format 'onx'"),
     ):
-        data["models"]["calculator"]["formats"] = formats
+        data["models"]["calculator"]["formats"] = names
         with pytest.raises(UserError, match=sentence):
             parse(data, "params.yaml")
