@@ -1,6 +1,5 @@
 """`python -m pipeline STAGE TARGET` and the tools. Nothing heavy is imported before a command runs."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -242,7 +241,6 @@ def tinyllm_train(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 130 for Ctrl-C; a crash keeps its trace."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else torch's threads spin away each other's time on busy cores
     try:
         app(prog_name="python -m pipeline")
     except UserError as error:

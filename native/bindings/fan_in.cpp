@@ -32,13 +32,20 @@ struct FanInInputs {
   // Rising, so that no source comes twice, from 0 to the last.
   void check_sources() const {
     const auto [rows, fan] = sources.shape;
-    for (std::int64_t i = 0; i < rows * fan; ++i) {
-      const std::int64_t source = sources.data[i], least = i % fan == 0 ? 0 : sources.data[i - 1] + std::int64_t{1};
-      if (source >= least && source < x.shape[1]) continue;
-      require(false, "sources[" + std::to_string(i / fan) + ", " + std::to_string(i % fan) + "] = " + std::to_string(source) +
-                         " must be from " + std::to_string(least) + " to " + std::to_string(x.shape[1] - 1) +
-                         ": the columns of x, rising along a row");
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int32_t* own = sources.data + row * fan;
+      bool rising = own[0] >= 0 && own[fan - 1] < x.shape[1];
+      for (std::int64_t k = 1; k < fan; ++k) rising &= own[k] > own[k - 1];
+      if (!rising) refuse(row, own, fan);
     }
+  }
+
+  // Says which source is the first that is wrong.
+  void refuse(std::int64_t row, const std::int32_t* own, std::int64_t fan) const {
+    std::int64_t k = 0, least = 0;
+    while (k + 1 < fan && own[k] >= least && own[k] < x.shape[1]) least = own[k++] + std::int64_t{1};
+    require(false, "sources[" + std::to_string(row) + ", " + std::to_string(k) + "] = " + std::to_string(own[k]) + " must be from " +
+                       std::to_string(least) + " to " + std::to_string(x.shape[1] - 1) + ": the columns of x, rising along a row");
   }
 
   Tensor<float, 2> weight, x;
