@@ -43,6 +43,10 @@ class State(NamedTuple):
     """[B, 3]: dopamine, serotonin, and the loss they are measured from."""
 
 
+Rates = Tensor | list[Tensor]
+"""A module's rates [B, T, N], or those of each token [B, N]: putting those of a large brain together takes its time."""
+
+
 class Recording(NamedTuple):
     """What happened at each token: `rates` of every neuron [B, T, N], `modulators` [B, T, 3]."""
 
@@ -91,17 +95,18 @@ class Brain(Model):
     def forward(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits [B, T, V] of each next token, and the state after the last."""
         state = self.initial_state(len(tokens_BT)) if state is None else state
-        run = self._online if self._learns_online() else self._by_window if self._can_by_window(tokens_BT) else self.by_cycle
+        run = self._online if self._learns_online() else self._by_window if self._can_by_window(tokens_BT) else self._by_token
+        rates: Mapping[str, Rates]
         rates, levels_BT3, state = run(tokens_BT, state)
         if self.training:
-            means = {name: each.mean((0, 1)) for name, each in rates.items()}
+            means = {name: mean_of(each) for name, each in rates.items()}
             self.penalty = rate_penalty(means) * self.config["rate_penalty"]
             self.seen = torch.cat(list(means.values())).detach(), levels_BT3.detach()
         else:
             self.penalty = None
         if self.record:
-            self.recording = Recording(torch.cat(list(rates.values()), -1), levels_BT3)
-        return self.lm_head(rates["broca"]), state
+            self.recording = Recording(torch.cat([together(each) for each in rates.values()], -1), levels_BT3)
+        return self.lm_head(together(rates["broca"])), state
 
     def statistics(self) -> dict[str, float]:
         """Mean spikes an internal step of each module, spikes a token in each phase, and the neuromodulators' means."""
@@ -120,11 +125,15 @@ class Brain(Model):
 
     def by_cycle(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, Tensor], Tensor, State]:
         """Rates of each module [B, T, N], modulators [B, T, 3], and the state after the last token: the definition."""
+        rates, levels_BT3, state = self._by_token(tokens_BT, state)
+        return {name: together(each) for name, each in rates.items()}, levels_BT3, state
+
+    def _by_token(self, tokens_BT: Tensor, state: State) -> tuple[dict[str, list[Tensor]], Tensor, State]:
+        """The same with the rates as they come."""
         cycle = self.cycle(state)
         for token_B, drive_BN in zip(tokens_BT.unbind(1), self.embed_tokens(tokens_BT).unbind(1), strict=True):
             cycle.token(token_B, drive_BN)
-        rates = {name: torch.stack(each, 1) for name, each in cycle.rates.items()}
-        return rates, torch.stack(cycle.modulation, 1), cycle.state()
+        return cycle.rates, torch.stack(cycle.modulation, 1), cycle.state()
 
     def _learns_online(self) -> bool:
         """Whether a rule of `learning` takes the place of backpropagation; training at few levels is always by backpropagation."""
@@ -257,6 +266,18 @@ class Cycle:
             with torch.no_grad():
                 self.memory, self.key = self.recollection.written(), self.recollection.key_BK
         return State(voltage, adaptation, torch.cat(list(self.now.values()), 1), self.memory, self.key, self.modulators)
+
+
+def together(rates: Rates) -> Tensor:
+    """[B, T, N]."""
+    return torch.stack(rates, 1) if isinstance(rates, list) else rates
+
+
+def mean_of(rates: Rates) -> Tensor:
+    """Over streams and tokens [N]."""
+    if not isinstance(rates, list):
+        return rates.mean((0, 1))
+    return torch.stack([each.sum(0) for each in rates]).sum(0) / (len(rates) * len(rates[0]))
 
 
 BAND = (0.01, 0.15)
