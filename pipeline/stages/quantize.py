@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.models.base import Model
 from pipeline.quantization import budget, lsq, ptq, report, storage
 from pipeline.quantization.modules import PackedMatrix
+from pipeline.quantization.ptq.threads import give_back_memory
 from pipeline.schema.training import Training
 from pipeline.stages.runner import Stage
 from pipeline.training import devices, tasks
@@ -84,6 +85,7 @@ class Quantizer:
         module = self._start(source)
         teacher = source if s.training is not None else None
         del source  # a large model should not lie in memory twice: unless it teaches, or the caller keeps it, it is gone now
+        give_back_memory()
         levels = self._levels(module)
         others = module.state_dict().keys() - levels.keys()
         weights = {name: parameter.detach().clone() for name, parameter in module.quantizable().items()} if teacher else {}

@@ -28,7 +28,7 @@ ROUNDS = 3
 SWEEPS = 2
 """Passes of a descent over all columns."""
 ROWS = 1024
-"""Rows taken at a time: bounds the memory."""
+"""Rows taken at a time, those of other starts among them: bounds the memory."""
 HEADROOM = 16
 """Steps (`grid.stored`) that refits may raise a matrix's largest scale by: an octave."""
 
@@ -64,10 +64,11 @@ def damped(moment_KK: Tensor, share: float) -> Tensor:
 
 def solve(weight_RK: Tensor, inputs: Inputs, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
     """Digits int8 [R, K] and stored scales [R] of a matrix with these inputs; `steps` is the block `ptq`."""
-    parts = weight_RK.to(inputs.moment_KK.dtype).split(ROWS)
-    first_R = torch.cat(list(side_by_side(lambda part: start(part, inputs.moment_KK.diagonal(), levels, steps), parts)))
+    weight_RK = weight_RK.to(inputs.moment_KK.dtype)
+    first_R = torch.cat(list(side_by_side(lambda part: start(part, inputs.moment_KK.diagonal(), levels, steps), weight_RK.split(ROWS))))
     limits = _limits(first_R)
-    jobs = zip(parts, first_R.split(ROWS), strict=True)
+    size = max(1, ROWS // (1 + len(STARTS))) if steps.restarts else ROWS
+    jobs = zip(weight_RK.split(size), first_R.split(size), strict=True)
     found = list(side_by_side(lambda job: _solve(*job, inputs, limits, levels, steps), jobs))
     digits, scales = zip(*found, strict=True)
     return torch.cat(digits), torch.cat(scales).to(grid.SCALE_TYPE)
@@ -107,14 +108,12 @@ def search(weight_RK: Tensor, start_R: Tensor, importance_K: Tensor, levels: int
 
 
 def _solve(weight_RK: Tensor, first_R: Tensor, inputs: Inputs, limits: Any, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
-    """`solve` for some of the rows: for each, the best of what comes of a few scales to begin with."""
-    digits_RK, scale_R, score_R = _attempt(weight_RK, first_R, inputs, limits, levels, steps)
-    for factor in STARTS if steps.restarts else ():
-        digits, scale, score = _attempt(weight_RK, first_R * factor, inputs, limits, levels, steps)
-        better_R = score > score_R
-        digits_RK = torch.where(better_R[:, None], digits, digits_RK)
-        scale_R, score_R = torch.where(better_R, scale, scale_R), torch.where(better_R, score, score_R)
-    return digits_RK, scale_R
+    """`solve` for some of the rows: for each, the best of what comes of a few scales to begin with, all tried at once."""
+    factors, rows = first_R.new_tensor((1.0, *STARTS) if steps.restarts else (1.0,)), len(weight_RK)
+    first_SR = factors[:, None] * first_R
+    digits, scale, score = _attempt(weight_RK.repeat(len(factors), 1), first_SR.flatten(), inputs, limits, levels, steps)
+    best_R = score.view_as(first_SR).argmax(0) * rows + torch.arange(rows)
+    return digits[best_R], scale[best_R]
 
 
 def _attempt(weight_RK: Tensor, first_R: Tensor, inputs: Inputs, limits: Any, levels: int, steps: Any) -> tuple[Tensor, Tensor, Tensor]:
