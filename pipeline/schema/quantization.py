@@ -40,7 +40,8 @@ class Quantization(Block):
     trains at few levels, as `training` says, from `start` on: the model rounded by `mse` or `ptq`, or `scratch`, a new one with the first
     random weights of the float model. `distillation` is the share of the loss that is the divergence from the float model; a weight learns
     up to `mask_width` scales from zero; `activations: int8` rounds each token's activations as the fast kernel does, in training and after
-    it. In the last `final_steps` steps more, digits stand still, and only scales and norms learn (`ptq` may have such steps too).
+    it. In the last `final_steps` steps more, digits stand still, and only scales and norms learn (`ptq` may have such steps too); where the
+    validation split gets no better by them, they are taken back.
 
     `levels` is one number, or numbers by names: `embeddings` (and the output matrix), a part of a matrix's name such as `down_proj` or
     `layers.0`, of which the longest counts, and `default`. `bits` in its place chooses each matrix's number for a mean of so many bits a

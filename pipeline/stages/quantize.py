@@ -12,12 +12,13 @@ from pipeline import io, models, paths, quantization, rng
 from pipeline.data.ready import description
 from pipeline.errors import UserError
 from pipeline.models.base import Model
+from pipeline.progress import say
 from pipeline.quantization import budget, lsq, ptq, report, storage
 from pipeline.quantization.modules import PackedMatrix
 from pipeline.quantization.ptq.threads import give_back_memory
 from pipeline.schema.training import Training
 from pipeline.stages.runner import Stage
-from pipeline.training import devices, tasks
+from pipeline.training import devices, state, tasks
 from pipeline.training.checkpoints import Store
 from pipeline.training.loop import Trainer
 
@@ -145,20 +146,38 @@ class Quantizer:
         """Train on at few levels from `start`, or go on where a stopped run was: weights and scales first, scales and norms last."""
         s, device = self.settings, devices.prepare(self.settings.training.device, self.settings.training.threads)
         lsq.attach(module.to(device), start, s.mask_width, s.activations)
-        tokens = self._train(module, teacher.to(device), s.training, "training") if s.method == "qat" else 0
+        tokens = 0
+        if s.method == "qat":
+            tokens = self._run(self._trainer(module, teacher.to(device), s.training, "training"))
         if s.final_steps:
-            lsq.freeze(module)
-            last = {"steps": s.final_steps, "epochs": None, "evaluate_every": s.final_steps, "optimizer": "adamw"}
-            last |= {"warmup_steps": min(s.training.warmup_steps, s.final_steps // 10)}
-            tokens += self._train(module, teacher, s.training.model_copy(update=last), "final")
+            tokens += self._final(module, teacher.to(device))
         return module.cpu(), lsq.packed(module), tokens
 
-    def _train(self, module: Model, teacher: Model, settings: Training, phase: str) -> int:
-        """Returns the tokens that it learnt from."""
+    def _final(self, module: Model, teacher: Model) -> int:
+        """Let scales and norms learn alone, and take that back where the validation split gets no better by it; returns its tokens."""
+        s, steps = self.settings.training, self.settings.final_steps
+        lsq.freeze(module)
+        last = {"steps": steps, "epochs": None, "evaluate_every": steps, "optimizer": "adamw"}
+        last |= {"warmup_steps": min(s.warmup_steps, steps // 10)}
+        trainer = self._trainer(module, teacher, s.model_copy(update=last), "final")
+        before, task = state.weights(module), trainer.task
+        with devices.products(module.device, s.precision):
+            score = task.score(task.evaluate(module.eval(), "validation", s.validation_tokens or None))
+        tokens = self._run(trainer)
+        best = trainer.progress.best_score
+        if best is None or best >= score:
+            module.load_state_dict(before)
+            say(f"{self.title} (final): no better on the validation split than before, so its {steps} steps are taken back")
+        return tokens
+
+    def _trainer(self, module: Model, teacher: Model, settings: Training, phase: str) -> Trainer:
         task = self._task(module, settings, f"quantize {phase}")
         if self.settings.distillation:
             task.learn_from(teacher, self.settings.distillation)
         store, prefix = Store(self.store.folder / phase), "quantize/" if phase == "training" else "quantize/final/"
-        trainer = Trainer(module, task, self.seed, store, self.events, f"{self.title} ({phase})", prefix)
+        return Trainer(module, task, self.seed, store, self.events, f"{self.title} ({phase})", prefix)
+
+    def _run(self, trainer: Trainer) -> int:
+        """Returns the tokens that it learnt from."""
         trainer.run()
-        return trainer.progress.step * task.tokens_per_step
+        return trainer.progress.step * trainer.task.tokens_per_step

@@ -106,10 +106,19 @@ def test_levels_within_a_total_of_bits(source, tmp_path):
 
 
 def test_in_the_final_phase_no_digit_moves(source, tmp_path):
-    digits, scaled = (quantized(source, tmp_path / str(n), method="ptq", training=SHORT if n else None, final_steps=n) for n in (0, 10))
+    slow = {**SHORT, "learning_rate": 0.001}
+    digits, scaled = (quantized(source, tmp_path / str(n), method="ptq", training=slow if n else None, final_steps=n) for n in (0, 10))
     assert all(torch.equal(digits.packed[name].codes, matrix.codes) for name, matrix in scaled.packed.items())
     assert any(not torch.equal(digits.packed[name].scale, matrix.scale) for name, matrix in scaled.packed.items())
     assert not torch.equal(scaled.others["model.norm.weight"], digits.others["model.norm.weight"])
+
+
+def test_a_final_phase_that_makes_it_worse_is_taken_back(source, tmp_path):
+    wild = {**SHORT, "learning_rate": 1.0}
+    digits, kept = (quantized(source, tmp_path / str(n), method="ptq", training=wild if n else None, final_steps=n) for n in (0, 10))
+    assert all(torch.equal(digits.packed[name].scale, matrix.scale) for name, matrix in kept.packed.items())
+    assert all(torch.equal(digits.others[name], other) for name, other in kept.others.items())
+    assert kept.tokens == 10 * 16 * 6, "what it learnt from counts all the same"
 
 
 def test_a_killed_one_goes_on_to_the_same_bytes(source, tmp_path, monkeypatch):
