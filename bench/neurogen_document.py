@@ -10,6 +10,9 @@ multiply-adds in registers of so many threads. Memory: the weights three times a
 a neuron and one of the memory's a pass, at the speed of reading as many bytes in one thread.
 """
 
+import pipeline  # noqa: F401  (before torch, which reads only when it is imported how its idle threads wait)
+
+# isort: split
 import argparse
 import json
 import resource
