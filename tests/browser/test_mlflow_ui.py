@@ -72,14 +72,14 @@ def test_the_view_of_a_task_has_its_figures_and_no_other(page: Browser, address:
 def test_curves_and_bars_are_drawn(page: Browser, address: str) -> None:
     visit(page, f"{address.replace('=results', '=language')}&compareRunsMode=CHART")
     page.wait("Learning curves", "train/loss", "Float and five levels", "quantized/bits_per_byte", seconds=PATIENCE)
-    drawn(page, ".js-plotly-plot .scatterlayer .trace, .js-plotly-plot .barlayer .trace", 2)
+    assert_drawn(page, ".js-plotly-plot .scatterlayer .trace, .js-plotly-plot .barlayer .trace", 2)
 
 
 def test_a_run_shows_its_parameters_and_previews_its_artifacts(page: Browser, address: str, store: Path) -> None:
     experiment, run = run_of(store, "bbbb2222")
     visit(page, f"{address.partition('#')[0]}#/experiments/{experiment}/runs/{run}/artifacts/plots/train.png")
     page.wait("speaker-bbbb22", "metrics", "samples", "train.csv", "plots/train.png", seconds=PATIENCE)
-    drawn(page, "img[src^=blob], img[src*=train]", 1)
+    assert_drawn(page, "img[src^=blob], img[src*=train]", 1)
     visit(page, f"{address.partition('#')[0]}#/experiments/{experiment}/runs/{run}")
     shown = page.wait("training.learning_rate", "0.008", "quantized/bits_per_byte", "plays (", seconds=PATIENCE)
     assert "null" not in shown
@@ -93,7 +93,7 @@ def test_the_registered_model_has_a_champion(page: Browser, address: str) -> Non
     assert "quantized/bits_per_byte is lower by at least 0.01" in " ".join(shown.split())
 
 
-def drawn(page: Browser, selector: str, least: int) -> None:
+def assert_drawn(page: Browser, selector: str, least: int) -> None:
     """Wait until so many elements have a size; an image that did not arrive has none."""
     script = f"""return [...document.querySelectorAll('{selector}')].filter(e => (e.naturalWidth ?? e.getBBox().width) > 20).length"""
     until = time.monotonic() + PATIENCE

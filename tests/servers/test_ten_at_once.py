@@ -49,7 +49,7 @@ def write_all(folder: Path, homes: tuple[str, ...], **extra: str) -> None:
         subprocess.run([sys.executable, "-m", "pipeline", "sync"], cwd=folder, env=env, check=True, timeout=600)
 
 
-def nothing_is_lost(cursor) -> None:
+def assert_nothing_is_lost(cursor) -> None:
     """Every figure of every step of every run, once, and no other; asked of the database itself."""
     cursor.execute(LOGGED)
     found = [row for row in cursor.fetchall() if row[1] in FIGURES]
@@ -63,14 +63,14 @@ def nothing_is_lost(cursor) -> None:
 def test_on_postgresql_behind_a_password(server: Server, tmp_path: Path) -> None:
     write_all(tmp_path, ("one", "two"), **server.access("ada"))
     with psycopg2.connect(server.database) as connection, connection.cursor() as cursor:
-        nothing_is_lost(cursor)
+        assert_nothing_is_lost(cursor)
     connection.close()
 
 
 def test_on_the_default_s_sqlite(tmp_path: Path) -> None:
     write_all(tmp_path, ("one",))
     connection = sqlite3.connect(tmp_path / "mlflow.db")
-    nothing_is_lost(connection.cursor())
+    assert_nothing_is_lost(connection.cursor())
     connection.close()
 
 

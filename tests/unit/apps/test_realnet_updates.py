@@ -43,7 +43,7 @@ def trained(quick: bool, case: dict[str, Any], epochs: int = 3) -> tuple[RealNet
     return trainer, losses, bool(used) and all(each is not None for each in used)
 
 
-def compare(case: dict[str, Any]) -> None:
+def assert_same_place(case: dict[str, Any]) -> None:
     (one, losses, quick), state = trained(True, case), torch.get_rng_state()
     assert quick
     two, expected, slow = trained(False, case)
@@ -58,7 +58,7 @@ def compare(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_quick_way_leads_to_the_same_place(name: str) -> None:
-    compare(CASES[name])
+    assert_same_place(CASES[name])
 
 
 def test_batches_epochs_and_growth_take_turns() -> None:
@@ -72,7 +72,7 @@ def test_batches_epochs_and_growth_take_turns() -> None:
             for group in trainer.optimizer.param_groups:
                 group["lr"] = 0.005
 
-    compare({"on_epoch": between})
+    assert_same_place({"on_epoch": between})
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
