@@ -60,6 +60,7 @@ PACKED = [
     "pipeline/quantization/grid.py",
     "pipeline/quantization/modules.py",
     "pipeline/quantization/storage.py",
+    "pipeline/quantization/stream.py",
 ]
 CODE = {
     "download": [

@@ -45,7 +45,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         beat,
         figures.size(row["float_bytes"]),
         figures.size(row["quantized_bytes"]),
-        figures.write("bits", row["packed_bits_per_weight"]),
+        figures.write("bits", row["bits_per_weight_on_disk"]),
         row["formats"],
     ]
 

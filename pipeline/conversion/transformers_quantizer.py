@@ -87,6 +87,8 @@ class QuintetQuantizer(HfQuantizer):
         """What save_pretrained writes: the same as the stage `quantize`."""
         matrices = {name: matrix for name, (matrix, _, _) in self.unpacked.items()}
         others = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith((".codes", ".scale"))}
+        self.quantization_config.__dict__.pop("matrices", None)  # of an older version, which was read
+        self.quantization_config.__dict__.update(storage.describe(matrices))
         return storage.tensors_of(matrices, others), {"format": "pt"}
 
     def is_serializable(self) -> bool:

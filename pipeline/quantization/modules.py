@@ -64,7 +64,7 @@ class PackedMatrix(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of digits and scales in a file (see `storage`)."""
+        """Bytes of digits in codes of one length (`ops.pack`) and of scales, a byte each: a file takes fewer (see `stream`)."""
         return ops.bytes_in_row(self.count, self.levels) + self.scale.numel()
 
 

@@ -20,7 +20,7 @@ def weight_snr(weights: Mapping[str, Tensor], packed: Mapping[str, PackedMatrix]
 
 
 def rows(packed: Mapping[str, PackedMatrix], weights: Ratios, outputs: Ratios | None = None) -> list[dict[str, Any]]:
-    """One row a matrix: sizes, bits a weight (codes and scales), signal-to-noise ratios in dB, share of each level.
+    """One row a matrix: sizes, bits a weight (codes of one length, and scales), signal-to-noise ratios in dB, share of each level.
 
     `weights` are the ratios of the matrices themselves, `outputs` those of what they return, where they were measured; without noise or
     signal there is none. Shares are given for matrices of 5 levels.
@@ -38,7 +38,7 @@ def _row(name: str, matrix: PackedMatrix, ratio: float | None) -> dict[str, Any]
 
 
 def on_disk(file_bytes: int, packed: Mapping[str, PackedMatrix], others: Mapping[str, Tensor]) -> float:
-    """Bits of the model's file a quantized weight, the file's header and all, but for the tensors that are not quantized."""
+    """Bits of the model's file a quantized weight: all of it, header and description too, but for the tensors that are not quantized."""
     return 8 * (file_bytes - sum(tensor.nbytes for tensor in others.values())) / sum(matrix.count for matrix in packed.values())
 
 

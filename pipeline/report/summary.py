@@ -27,7 +27,7 @@ def row(results: Results, model: Any) -> dict[str, Any]:
         "float_bytes": float_["bytes"],
         "quantized_bytes": quantized["bytes"],
         "quantized_bits_per_weight": quantized["bits_per_weight"],
-        "packed_bits_per_weight": results.quantize["quantized"]["bits_per_weight"],
+        "bits_per_weight_on_disk": results.quantize["quantized"]["bits_per_weight_on_disk"],
         "weight_snr_db": results.quantize["quantized"].get("weight_snr_db"),
         "formats": ", ".join(sorted(set(results.convert) - {"model_directory"})),
         "max_logit_difference": max(export["max_logit_difference"] for export in exports),

@@ -5,6 +5,7 @@ import io as memory
 import json
 import random
 import zipfile
+import zlib
 from typing import Any
 
 import yaml
@@ -105,7 +106,12 @@ def changed_tensors(data: bytes, draw: random.Random) -> bytes:
     """A safetensors file with another header, or with other data under a checksum that holds."""
     start = 8 + int.from_bytes(data[:8], "little")
     header, body = json.loads(data[8:start]), data[start:]
-    if draw.random() < 0.6:
+    if "quantized" in header and draw.random() < 0.4:
+        begin, end = header["quantized"]["data_offsets"]
+        found = changed_streams(body[begin:end], draw)
+        header["quantized"].update(shape=[len(found)], data_offsets=[begin, begin + len(found)])
+        body = body[:begin] + found + body[end:]
+    elif draw.random() < 0.6:
         header = changed(header, draw)
     else:
         body = scrambled(body, draw)
@@ -116,6 +122,18 @@ def changed_tensors(data: bytes, draw: random.Random) -> bytes:
         metadata["sha256"] = hashlib.sha256(body).hexdigest()
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + body
+
+
+def changed_streams(data: bytes, draw: random.Random) -> bytes:
+    """Two zlib streams whose checksums hold, the first's JSON or the second's bytes changed."""
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data)
+    content = zlib.decompress(inflater.unused_data)
+    if draw.random() < 0.6:
+        text = changed_json(text, draw)
+    else:
+        content = scrambled(content, draw)
+    return zlib.compress(text) + zlib.compress(content)
 
 
 def changed_yaml(data: bytes, draw: random.Random) -> bytes:

@@ -6,11 +6,12 @@ import subprocess
 import pytest
 import torch
 
-from pipeline import conversion, io, quantization
+from pipeline import conversion, quantization
 from pipeline.conversion import c
 from pipeline.data import tokenizers
 from pipeline.errors import UserError
 from pipeline.models.generation import generate
+from pipeline.quantization import storage
 from tests.parity import small_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parity")]
@@ -47,8 +48,7 @@ def test_logits_with_any_batch_length_and_past(project, name, batch, sequence, p
 
 def test_bytes_are_a_third_of_the_digits(project):
     """Three digits of five levels a byte: what the header spells is 2.67 bits a weight."""
-    config = io.read_json(project / "quantized/adder/config.json")
-    rows, columns = config["quantization_config"]["matrices"]["lm_head.weight"]["shape"]
+    rows, columns = storage.read(project / "quantized/adder")[1]["lm_head.weight"].digits().shape
     text = (project / "exports/adder/c/model.h").read_text()
     assert f"codes_8[{rows * -(-columns // 3)}]" in text and f"{{{rows},{columns},5,1,codes_8,scale_8}}" in text
 

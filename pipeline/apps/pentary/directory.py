@@ -1,7 +1,7 @@
 """A model's way to disk and back: `NAME.json` is the document's JSON (`documents`), any other name a directory of packed safetensors.
 
 The directory is what the stages write, too (`pipeline.quantization.storage`): config.json says what the network is, model.safetensors holds
-codes of 2.33 bits a weight, scales and biases, and tokenizer.json what a text's tokens are.
+digits, scales and biases, and tokenizer.json what a text's tokens are.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,12 @@
 import copy
+import json
+import zlib
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline import models
-from pipeline.quantization import storage
+from pipeline.quantization import storage, stream
 
 CONFIG = {
     "vocab_size": 11,
@@ -36,3 +39,17 @@ def save(module, packed, directory):
     others = {name: tensor for name, tensor in module.state_dict().items() if name not in packed}
     config = {**module.config, "quantization_config": storage.describe(packed)}
     models.save(storage.tensors_of(packed, others), config, directory / "model.safetensors", directory / "config.json")
+
+
+def description(directory):
+    """What a quantized directory says about its matrices."""
+    return stream.described(load_file(directory / "model.safetensors")["quantized"])[0]
+
+
+def describe_anew(directory, change):
+    """Let it say something else: `change` is given the description."""
+    tensors = load_file(directory / "model.safetensors")
+    entries, rest = stream.described(tensors["quantized"])
+    change(entries)
+    tensors["quantized"] = torch.frombuffer(bytearray(zlib.compress(json.dumps(entries).encode()) + rest), dtype=torch.uint8)
+    save_file(tensors, directory / "model.safetensors")

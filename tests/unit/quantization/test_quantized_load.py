@@ -1,4 +1,5 @@
 import json
+import zlib
 
 import pytest
 import torch
@@ -7,9 +8,8 @@ from torch import nn
 
 from pipeline import ops, quantization
 from pipeline.errors import UserError
-from pipeline.quantization import storage
 from pipeline.quantization.modules import PackedLinear, PackedMatrix, exchange
-from tests.unit.quantization.small_model import float_model, save
+from tests.unit.quantization.small_model import describe_anew, float_model, save
 
 TOKENS = torch.arange(12).view(2, 6) % 11
 
@@ -107,20 +107,41 @@ def damaged(directory, change=None, config=None):
 NAME = "model.layers.0.mlp.up_proj.weight"
 
 
-def part(tensors, what):
-    """The bytes of one matrix's codes or scales, as they lie in the file."""
-    entries = {name: storage.Entry(*weight.shape, 5, 1.0, None) for name, weight in float_model().quantizable().items()}
-    return storage._apart(tensors["quantized"], entries)[f"{NAME}.{what}"]
+def with_bytes(change):
+    """What changes the bytes of the second stream, which is then whole again."""
+
+    def rewrite(tensors):
+        inflater = zlib.decompressobj()
+        text = inflater.decompress(tensors["quantized"].numpy())
+        content = bytearray(zlib.decompress(inflater.unused_data))
+        change(content)
+        found = zlib.compress(text) + zlib.compress(content, 9)
+        tensors["quantized"] = torch.frombuffer(bytearray(found), dtype=torch.uint8)
+
+    return rewrite
+
+
+def set_byte(place, value):
+    def change(content):
+        content[place] = value
+
+    return with_bytes(change)
 
 
 TENSOR_FAULTS = {
-    f"{NAME}.codes is damaged": lambda t: part(t, "codes")[2:4].fill_(255),
+    r"quantized\['model\.layers\.1\.self_attn\.v_proj\.weight'\] is damaged \(a byte is more than 124": set_byte(-2, 125),
+    r"v_proj\.weight'\] is damaged \(the last byte is not filled up with digits 0": set_byte(-1, 0),
+    r"quantized is damaged \(it does not end after the \d+ bytes that are described": with_bytes(lambda content: content.append(0)),
+    r"quantized is damaged \(it does not end after": with_bytes(lambda content: content.pop()),
+    r"quantized is damaged \(it is no zlib stream": lambda t: t["quantized"][-1:].bitwise_xor_(1),
+    r"quantized is damaged \(it does not end": lambda t: t.update(quantized=t["quantized"][:-1].contiguous()),
+    r"quantized is damaged \(its description is cut off": lambda t: t.update(quantized=t["quantized"][:20].contiguous()),
+    r"quantized is damaged \(its description is no zlib stream": lambda t: t["quantized"][:2].fill_(255),
     "has no tensor quantized": lambda t: t.pop("quantized"),
-    rf"{NAME}.codes is damaged \(packed\[0, 187\] = 19\d must hold only zeros": lambda t: part(t, "codes")[-1:].bitwise_or_(192),
     r"quantized is torch.float32 \[\d+\]": lambda t: t.update(quantized=t["quantized"].float()),
-    r"quantized is torch.uint8 \[\d+\], but config.json asks": lambda t: t.update(quantized=t["quantized"][:-1].contiguous()),
     r"quantized is torch.int8": lambda t: t.update(quantized=t["quantized"].view(torch.int8)),
-    rf"{NAME}.codes is uint8 of shape \[188\] where .* no such tensor": lambda t: t.update({f"{NAME}.codes": part(t, "codes").clone()}),
+    r"quantized is torch.uint8 \[1, \d+\], but": lambda t: t.update(quantized=t["quantized"][None]),
+    rf"{NAME}.codes is uint8 of shape \[188\] where .* no such tensor": lambda t: t.update({f"{NAME}.codes": torch.zeros(188).byte()}),
     "model.norm.weight is not there": lambda t: t.pop("model.norm.weight"),
     r"extra is float32 of shape \[3\] where .* no such tensor": lambda t: t.update({"extra": torch.zeros(3)}),
 }
@@ -134,26 +155,13 @@ def test_damaged_tensors_are_named(directory, message):
     assert str(directory / "model.safetensors") in str(caught.value) or str(directory / "config.json") in str(caught.value)
 
 
-def entry(content):
-    return content["quantization_config"]["matrices"][NAME]
-
-
 CONFIG_FAULTS = {
     "quant_method is None": lambda c: c.pop("quantization_config"),
     "quant_method is 'gptq'": lambda c: c["quantization_config"].update(quant_method="gptq"),
-    "version is 4, but this program reads 1 to 3: use the one that wrote it": lambda c: c["quantization_config"].update(version=4),
-    "matrices is None": lambda c: c["quantization_config"].update(matrices=None),
-    r"is \[32, -1\], not \[rows, columns\]": lambda c: entry(c).update(shape=[32, -1]),
-    r"is \[True, 3\], not": lambda c: entry(c).update(shape=[True, 3]),
-    r"is 'x', not \[rows, columns\]": lambda c: c["quantization_config"]["matrices"].update({NAME: "x"}),
-    "has 6 levels, not one of 3, 4, 5, 7, 9, 15, 256": lambda c: entry(c).update(levels=6),
+    "version is 5, but this program reads 1 to 4: use the one that wrote it": lambda c: c["quantization_config"].update(version=5),
+    r"config\.json: quantization_config\.matrices is None": lambda c: c["quantization_config"].update(version=3),
     "has '5' levels, not one of": lambda c: c["quantization_config"].update(levels="5"),
-    "has the largest scale 0.3, which is none that a file holds": lambda c: entry(c).update(largest_scale=0.3),
-    "Infinity is no number of JSON": lambda c: entry(c).update(largest_scale=float("inf")),
-    "has the largest scale -1.0, which": lambda c: entry(c).update(largest_scale=-1.0),
-    "has the largest scale None, which": lambda c: entry(c).pop("largest_scale"),
-    r"quantized is torch.uint8 \[\d+\], but config.json asks": lambda c: entry(c).update(shape=[32, 10**15]),
-    r"quantized is torch.uint8 \[\d+\], but config.json asks for": lambda c: entry(c).update(levels=256),
+    "has None levels, not one of": lambda c: c["quantization_config"].pop("levels"),
     r"is \[20, 32\] where the model's sizes ask for \[20, 40\]": lambda c: c.update(intermediate_size=40),
     "describes no model that can be built": lambda c: c.update(hidden_size="big"),
     "no section `quintet`": lambda c: c.pop("quintet"),
@@ -165,6 +173,38 @@ CONFIG_FAULTS = {
 def test_damaged_configurations_are_named(directory, message):
     damaged(directory, config=CONFIG_FAULTS[message])
     with pytest.raises(UserError, match=message):
+        quantization.load(directory)
+
+
+DESCRIPTION_FAULTS = {
+    r"is \[32, -1\], not \[rows, columns\]": lambda entries: entries[NAME].update(shape=[32, -1]),
+    r"is \[True, 3\], not": lambda entries: entries[NAME].update(shape=[True, 3]),
+    r"is \[0, 1000000000000000000000\], not": lambda entries: entries[NAME].update(shape=[0, 10**21]),
+    r"is 'x', not \[rows, columns\]": lambda entries: entries.update({NAME: "x"}),
+    "has 6 levels, not one of 3, 4, 5, 7, 9, 15, 256": lambda entries: entries[NAME].update(levels=6),
+    "has the largest scale 0.3, which is none that a file holds": lambda entries: entries[NAME].update(largest_scale=0.3),
+    "quantized is damaged .Infinity is no number of JSON": lambda entries: entries[NAME].update(largest_scale=float("inf")),
+    "has the largest scale -1.0, which": lambda entries: entries[NAME].update(largest_scale=-1.0),
+    "has the largest scale None, which": lambda entries: entries[NAME].pop("largest_scale"),
+    r"quantized is damaged \(\d{16} bytes are described, more than \d+ can hold": lambda e: e[NAME].update(shape=[32, 10**14]),
+    r"quantized is damaged \(it does not end after": lambda entries: entries[NAME].update(levels=256),
+    "more than 1048576 bytes": lambda entries: entries.update({"x" * (1 << 20): {}}),
+    r"quantized is damaged \(it does not end after the \d+": lambda entries: entries.pop(NAME),
+}
+
+
+@pytest.mark.parametrize("message", DESCRIPTION_FAULTS)
+def test_damaged_descriptions_are_named(directory, message):
+    describe_anew(directory, DESCRIPTION_FAULTS[message])
+    with pytest.raises(UserError, match=message) as caught:
+        quantization.load(directory)
+    assert str(directory / "model.safetensors") in str(caught.value)
+
+
+def test_a_description_that_is_no_list_is_refused(directory):
+    path = directory / "model.safetensors"
+    save_file({"quantized": torch.frombuffer(bytearray(zlib.compress(b"[3]")), dtype=torch.uint8)}, path)
+    with pytest.raises(UserError, match=r"model\.safetensors: quantized is \[3\], not the shapes of the matrices"):
         quantization.load(directory)
 
 

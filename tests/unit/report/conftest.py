@@ -57,7 +57,7 @@ def write(name: str, evaluated: dict[str, Any], baselines: dict[str, Any], rows:
     io.write_json(
         paths.metrics(name, "train"), {"parameters": 760000, "steps": 60, "best_step": 40, "tokens": 15360, "test": {"loss": 1.5}}
     )
-    matrices = {"bits_per_weight": 2.43, "bytes": 230000, "compression": 13.2, "weight_snr_db": 13.2}
+    matrices = {"bits_per_weight": 2.43, "bits_per_weight_on_disk": 2.45, "bytes": 230000, "compression": 13.2, "weight_snr_db": 13.2}
     io.write_json(paths.metrics(name, "quantize"), {"quantized": matrices})
     io.write_json(paths.metrics(name, "convert"), {format: PARITY for format in ("model_directory", "huggingface", "onnx")})
     io.write_json(paths.metrics(name, "evaluate"), {**evaluated, **formats, "baselines": baselines, "inputs": inputs})

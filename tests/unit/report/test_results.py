@@ -52,7 +52,7 @@ def test_summary_is_flat_and_beats_the_strongest_baseline(project, config):
     assert (sums["headline"], sums["baseline"], sums["baseline_value"]) == ("exact_match", "most_frequent_answer", 0.014)
     assert words["float_loss"] == 1.5 and words["quantized_loss"] == 1.56 and sums["quantized_exact_match"] == 0.998
     assert words["formats"] == "huggingface, onnx" and words["greedy_equal"] == 1.0
-    assert (words["float_bytes"], words["quantized_bytes"], words["packed_bits_per_weight"]) == (3040000, 231000, 2.43)
+    assert (words["float_bytes"], words["quantized_bytes"], words["bits_per_weight_on_disk"]) == (3040000, 231000, 2.45)
 
 
 def test_without_a_baseline_in_that_figure(project):
