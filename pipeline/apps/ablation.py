@@ -1,6 +1,7 @@
 """`python -m pipeline study ptq`: quantization without training, each step left out in turn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from pipeline.data.ready import description
 from pipeline.models.base import Model
 from pipeline.schema.quantization import Quantization
 from pipeline.schema.training import Training
-from pipeline.stages.quantize import Quantizer
+from pipeline.stages.quantize import Quantized, Quantizer
 from pipeline.training import tasks
 from pipeline.training.checkpoints import Store
 
@@ -40,8 +41,7 @@ def run(name: str, tokens: int) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "steps" else "right")
     for title, settings in variants(block.quantization):
-        unused = Store(paths.private() / "state" / "ablation")  # nothing is trained
-        result = Quantizer(settings, ready, config.seed, unused, None, title).run(module, str(paths.model(name)))
+        result = quantize(settings, ready, config.seed, module, title)
         ratios = [ratio for ratio in result.output_snr.values() if ratio is not None]
         snr = f"{sum(ratios) / len(ratios):.2f}" if ratios else ""
         cost = loss(result.module)
@@ -49,12 +49,21 @@ def run(name: str, tokens: int) -> None:
     Console(highlight=False).print(table)
 
 
+def quantize(settings: Any, ready: Path, seed: int, module: Model, title: str) -> Quantized:
+    """A model at few levels by settings of `by_ptq`."""
+    unused = Store(paths.private() / "state" / "ablation")  # nothing is trained
+    return Quantizer(settings, ready, seed, unused, None, title).run(module, title)
+
+
 def variants(block: Quantization) -> Iterator[tuple[str, Any]]:
     """Titles and settings: all steps, all but one, and none at all."""
-    plain = {"training": None, "final_steps": 0, "activations": "float"}
-    full = block.ptq.model_copy(update=dict.fromkeys(STEPS, True))
-    yield "all", block.model_copy(update={**plain, "method": "ptq", "ptq": full})
+    yield "all", by_ptq(block, dict.fromkeys(STEPS, True))
     for step in STEPS:
-        yield f"without {step}", block.model_copy(update={**plain, "method": "ptq", "ptq": full.model_copy(update={step: False})})
-    none = full.model_copy(update=dict.fromkeys(STEPS, False))
-    yield "none (least squared error)", block.model_copy(update={**plain, "method": "ptq", "ptq": none})
+        yield f"without {step}", by_ptq(block, {**dict.fromkeys(STEPS, True), step: False})
+    yield "none (least squared error)", by_ptq(block, dict.fromkeys(STEPS, False))
+
+
+def by_ptq(block: Quantization, steps: Mapping[str, bool]) -> Any:
+    """The block with its levels, but without training, and these steps of `ptq` as given."""
+    plain = {"method": "ptq", "training": None, "final_steps": 0, "activations": "float"}
+    return block.model_copy(update={**plain, "ptq": block.ptq.model_copy(update=dict(steps))})

@@ -100,10 +100,10 @@ def test_a_float_model_of_the_same_tokens_is_compared(project, capsys):
     run("quantize", "adder")
     matched.run("adder", project / "out")
     table = capsys.readouterr().out
-    rows = re.findall(r"^ *(float|few levels|float, same tokens) +(\d+) +\S+ +\S+ +\S+ +(\S+)", table, re.M)
-    assert [title for title, _, _ in rows] == ["float", "few levels", "float, same tokens"]
-    (_, first, _), (_, few, above), (_, same, itself) = rows
-    assert int(few) == int(same) > int(first) and itself == "+0.0000" != above
+    rows = re.findall(r"^ *(float|few levels|float, same tokens|the same, then ptq) +(\d+) +\S+ +\S+ +\S+ +(\S+)", table, re.M)
+    assert [title for title, _, _ in rows] == ["float", "few levels", "float, same tokens", "the same, then ptq"]
+    (_, first, _), (_, few, above), (_, same, itself), (_, again, rounded) = rows
+    assert int(few) == int(same) == int(again) > int(first) and itself == "+0.0000" != above and rounded != itself
     (weights,) = (project / "out").glob("adder-*/model.safetensors")
     before = weights.read_bytes()
     weights.with_name("state").mkdir(exist_ok=True)
