@@ -19,7 +19,7 @@ from pipeline.stages.quantize import Quantized, Quantizer
 from pipeline.training import tasks
 from pipeline.training.checkpoints import Store
 
-STEPS = ("rotation", "match", "residual", "search", "restarts", "feedback", "order", "descent", "refit")
+STEPS = ("rotation", "match", "residual", "outputs", "search", "restarts", "feedback", "order", "descent", "refit")
 COLUMNS = ("steps", "loss", "above float", "output SNR, dB")
 
 

@@ -14,17 +14,19 @@ class Ptq(Block):
     """Rounding without training, on `calibration` sequences of the training split; each step can be left out, to see what it is worth.
 
     `rotation`: Hadamard matrices folded into the weights. `match`: each matrix makes up for the errors before it, and with `residual` those
-    that add to a stream for the stream's too. `search`, `restarts`, `feedback`, `order`, `descent`, `refit`: see
-    `pipeline.quantization.ptq.rounding`. `damping` is added to the inputs' second moments, as a share of their mean. Results are measured
-    on `held_out` sequences more.
+    that add to a stream for the stream's too; with `outputs`, a matrix's rows make up for each other's errors, as far as the loss feels
+    them (a run backwards, without labels). `search`, `restarts`, `feedback`, `order`, `descent`, `refit`: see
+    `pipeline.quantization.ptq.rounding`. `damping` is added to second moments, as a share of their mean: few sequences say less of what
+    hardly occurs in them. Results are measured on `held_out` sequences more.
     """
 
-    calibration: Positive = 256
+    calibration: Positive = 512
     held_out: Positive = 64
-    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+    damping: Annotated[float, Field(gt=0, le=1)] = 0.1
     rotation: bool = True
     match: bool = True
     residual: bool = True
+    outputs: bool = True
     search: bool = True
     restarts: bool = True
     feedback: bool = True

@@ -3,7 +3,8 @@
 `rotation` first puts the model on axes that are easier to round. Then, part by part (`calibration`), each matrix is found (`rounding`) for
 the second moments of the inputs that it will get behind the matrices quantized before it; with `match`, it is to answer those as it
 answered the float model's inputs, so that it makes up for the errors before it (as in GPTAQ: Li et al. 2025, arXiv:2504.02692); with
-`residual`, what is added to a stream makes up for the stream's own error too. Shapes: R rows, K columns, N positions.
+`residual`, what is added to a stream makes up for the stream's own error too; with `outputs`, a matrix's rows make up for each other's
+errors. Shapes: R rows, K columns, N positions.
 """
 
 import math
@@ -18,10 +19,10 @@ from pipeline.models.base import Model
 from pipeline.progress import Bar
 from pipeline.quantization import grid
 from pipeline.quantization.modules import PackedMatrix
-from pipeline.quantization.ptq import calibration, rounding
+from pipeline.quantization.ptq import calibration, outputs, rounding
 from pipeline.quantization.ptq.calibration import Group, Inputs, Part
 from pipeline.quantization.ptq.rotation import rotate
-from pipeline.quantization.ptq.threads import give_back_memory, side_by_side
+from pipeline.quantization.ptq.threads import give_back_memory, little_memory, side_by_side
 
 GRAM = 512
 """Columns of a second moment found at a time."""
@@ -48,23 +49,25 @@ class Moments(NamedTuple):
     drift_RK: Tensor | None
 
 
+@little_memory()
 @torch.no_grad()
 def quantize(module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor], levels: Mapping[str, int], steps: Any) -> Found:
     """Packed matrices by name, and signal-to-noise ratios: of their weights, and of each linear map's outputs on the batches `held_out`.
 
     The noise of an output is all that it differs by in the quantized model from that in the float model. `batches` are tokens [B, T] to
     calibrate on, `steps` the block `ptq`. The module is left with the weights that the packed matrices stand for. What no linear map
-    multiplies (embeddings, tied outputs) takes the digits of least squared error. Raises `ValueError` for a linear map that the batches
-    never reach.
+    multiplies (embeddings, tied outputs, convolutions) takes the digits of least squared error. Raises `ValueError` for a linear map that
+    the batches never reach.
     """
     names = {id(parameter): name for name, parameter in module.quantizable().items()}
     found = Found({}, {}, {})
     maps = {id(child.weight) for child in calibration.linears(module).values()}
+    gradients = outputs.gradients(module, batches) if steps.outputs else {}
 
     def begin() -> None:
         for name, parameter in module.quantizable().items():
             if id(parameter) not in maps:
-                _put(found, name, parameter, *grid.quantize(parameter, levels[name]), levels[name])
+                _put(found, name, parameter, *grid.quantize(parameter.flatten(1), levels[name]), levels[name])
 
     with Bar("quantize", total=len(maps), unit="matrices") as bar:
         for part in calibration.parts(module, [*batches, *held_out], begin):
@@ -76,7 +79,8 @@ def quantize(module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor
                 problem = _problem(part, group, len(batches), group is groups[-1], steps)
                 for local in group.names:
                     weight, name = calibration.linear(part.module, local).weight, here[local]
-                    solution = rounding.solve(problem.target(weight), problem.inputs, levels[name], steps)
+                    felt = outputs.prepare(gradients.pop(weight), steps.damping) if weight in gradients else None
+                    solution = rounding.solve(problem.target(weight), problem.inputs, levels[name], steps, felt)
                     _put(found, name, weight, *solution, levels[name])
                     bar.advance(1)
             ratios = _move_on(part, groups, len(batches))
@@ -89,8 +93,8 @@ def quantize(module: Model, batches: Sequence[Tensor], held_out: Sequence[Tensor
 def _put(found: Found, name: str, parameter: Tensor, digits_RK: Tensor, scale_R: Tensor, levels: int) -> None:
     """Note a matrix's digits, and give its parameter the weights that they stand for."""
     matrix = PackedMatrix(ops.pack(digits_RK, levels), scale_R, digits_RK.shape[1], levels)
-    found.packed[name], found.weight_snr[name] = matrix, grid.snr_db(parameter, digits_RK, scale_R)
-    parameter.copy_(matrix.dense())
+    found.packed[name], found.weight_snr[name] = matrix, grid.snr_db(parameter.flatten(1), digits_RK, scale_R)
+    parameter.copy_(matrix.dense().view_as(parameter))
     give_back_memory()
 
 

@@ -5,7 +5,8 @@ by the squared error weighted with H's diagonal; `restarts`, the best of what co
 column after column, each one's error made up for by the columns to come (GPTQ: Frantar et al. 2023, arXiv:2210.17323); `order`, the columns
 of the largest inputs first; `refit`, the best scale for the digits; `descent`, each digit in turn at its best, the others held (as in QuIP:
 Chee et al. 2023, arXiv:2307.13304).
-Rows have nothing to do with each other, but for the range of scales that a file holds: they are taken some at a time, on two threads.
+Rows have nothing to do with each other here, but for the range of scales that a file holds (`outputs` adds what they have): they are taken
+some at a time, on two threads.
 Shapes: R rows, K columns.
 """
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.quantization import grid
+from pipeline.quantization.ptq.outputs import Felt, across
 from pipeline.quantization.ptq.threads import side_by_side
 
 FACTORS = torch.linspace(0.5, 1.3, 33, dtype=torch.float64)
@@ -62,16 +64,25 @@ def damped(moment_KK: Tensor, share: float) -> Tensor:
     return damped_KK
 
 
-def solve(weight_RK: Tensor, inputs: Inputs, levels: int, steps: Any) -> tuple[Tensor, Tensor]:
-    """Digits int8 [R, K] and stored scales [R] of a matrix with these inputs; `steps` is the block `ptq`."""
+def solve(weight_RK: Tensor, inputs: Inputs, levels: int, steps: Any, felt: Felt | None = None) -> tuple[Tensor, Tensor]:
+    """Digits int8 [R, K] and stored scales [R] of a matrix with these inputs; `steps` is the block `ptq`.
+
+    With `felt`, how much the loss feels its outputs' errors, rows make up for each other's (`outputs.across`).
+    """
     weight_RK = weight_RK.to(inputs.moment_KK.dtype)
-    first_R = torch.cat(list(side_by_side(lambda part: start(part, inputs.moment_KK.diagonal(), levels, steps), weight_RK.split(ROWS))))
+    parts = weight_RK.split(ROWS)
+    first_R = torch.cat(list(side_by_side(lambda part: start(part, inputs.moment_KK.diagonal(), levels, steps), parts)))
     limits = _limits(first_R)
-    size = max(1, ROWS // (1 + len(STARTS))) if steps.restarts else ROWS
-    jobs = zip(weight_RK.split(size), first_R.split(size), strict=True)
-    found = list(side_by_side(lambda job: _solve(*job, inputs, limits, levels, steps), jobs))
-    digits, scales = zip(*found, strict=True)
-    return torch.cat(digits), torch.cat(scales).to(grid.SCALE_TYPE)
+
+    def some(weight_RK: Tensor, first_R: Tensor) -> tuple[Tensor, Tensor]:
+        size = ROWS // (1 + len(STARTS))
+        jobs = zip(weight_RK.split(size), first_R.split(size), strict=True)
+        found = list(side_by_side(lambda job: _solve(*job, inputs, limits, levels, steps), jobs))
+        digits, scales = zip(*found, strict=True)
+        return torch.cat(digits), torch.cat(scales)
+
+    digits_RK, scale_R = some(weight_RK, first_R) if felt is None else across(weight_RK, first_R, felt, some)
+    return digits_RK, scale_R.to(grid.SCALE_TYPE)
 
 
 def _limits(scale_R: Tensor) -> tuple[Tensor, Tensor]:

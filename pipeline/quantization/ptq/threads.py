@@ -13,6 +13,11 @@ import torch
 WORKERS = 2
 """Each holds the arrays of a job, so that more would cost memory too."""
 
+MMAP_THRESHOLD = -3
+"""glibc's `M_MMAP_THRESHOLD`: from how many bytes on an array gets memory of its own, which goes back to the system once it is freed."""
+LARGE, LARGEST = 1 << 20, 32 << 20
+"""That here, and what glibc raises it to if left alone; it then keeps such arrays in a heap for each thread, full of holes."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -39,7 +44,26 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(WORKERS)
 
 
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """Within it, memory of large arrays goes back to the system at once: half the peak of a large model's, for a few page faults."""
+    with _c_library() as library:
+        library.mallopt(MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        with _c_library() as library:
+            library.mallopt(MMAP_THRESHOLD, LARGEST)
+
+
 def give_back_memory() -> None:
     """Let the system have what was freed: glibc keeps hundreds of megabytes of it otherwise."""
+    with _c_library() as library:
+        library.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _c_library() -> Iterator[ctypes.CDLL]:
+    """The C library; what only glibc has is left out where there is another."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        yield ctypes.CDLL(None)

@@ -1,7 +1,9 @@
 """Quantization without training: what a model becomes, which inputs count, and how good a trained layer gets."""
 
 import copy
+from typing import Any
 
+import psutil
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from pipeline import quantization
 from pipeline.models.base import Model
 from pipeline.quantization import ptq
 from pipeline.quantization.ptq import calibration
+from pipeline.quantization.ptq.threads import little_memory
 from pipeline.schema.quantization import Ptq
 from tests.unit.quantization.small_model import float_model
 
@@ -20,7 +23,7 @@ def tokens(batches, seed=0):
     return [torch.randint(0, 11, (16, 16), generator=generator) for _ in range(batches)]
 
 
-def reduced(module: Model, **switches: bool):
+def reduced(module: Model, **switches: Any):
     """The model with the weights that the packed matrices stand for, those matrices, and the ratios of weights and outputs."""
     module = copy.deepcopy(module)
     levels = dict.fromkeys(module.quantizable(), 5)
@@ -88,7 +91,7 @@ def test_later_matrices_make_up_for_earlier_ones():
 @pytest.mark.parametrize("layers", [4, 6, 8])
 def test_a_stream_is_kept_nearer_by_what_adds_to_it(layers):
     model = float_model(num_hidden_layers=layers)  # without restarts, whose luck is as large as that in models as small as these
-    with_it, without = (reduced(model, restarts=False, residual=residual)[0] for residual in (True, False))
+    with_it, without = (reduced(model, restarts=False, outputs=False, damping=0.01, residual=residual)[0] for residual in (True, False))
     assert distance(with_it, model) < distance(without, model)
 
 
@@ -145,3 +148,33 @@ def test_a_map_that_no_input_reaches_is_named():
     module.unused = nn.Linear(3, 3)
     with pytest.raises(ValueError, match=r"no input reaches \['unused.weight'\]"):
         ptq.quantize(module, [torch.arange(9)[None]], [torch.arange(9)[None]], dict.fromkeys(module.quantizable(), 5), Ptq())
+
+
+class Images(Model):
+    """A convolution, and classes from one linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 5)
+
+    def forward(self, x_NCHW: Tensor, state: None = None) -> tuple[Tensor, None]:
+        return self.last(F.relu(self.first(x_NCHW)).flatten(1)), None
+
+
+def test_a_convolution_takes_the_digits_of_least_squared_error():
+    module = Images()
+    expected = quantization.quantize(module.quantizable(), "here")["first.weight"]
+    images = list(torch.randn(3, 20, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+    packed, _, ratios = ptq.quantize(module, images[:2], images[2:], dict.fromkeys(module.quantizable(), 5), Ptq())
+    assert torch.equal(packed["first.weight"].codes, expected.codes) and torch.equal(module.first.weight.flatten(1), expected.dense())
+    assert ratios.keys() == {"last.weight"} and ratios["last.weight"] > 8
+
+
+def test_memory_of_large_arrays_goes_back_at_once():
+    process = psutil.Process()
+    with little_memory():
+        arrays = [torch.ones(1 << 19) for _ in range(100)]  # 2 MiB each
+        full = process.memory_info().rss
+        del arrays[:-1]
+        assert full - process.memory_info().rss > 150 << 20
