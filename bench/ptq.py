@@ -1,7 +1,8 @@
 """Time and memory of quantization without training for a transformer of 100 M parameters: `python -m bench.ptq`, on two threads.
 
 `--layers 2` takes that many of its layers, and prints beside it what all of them would take, if the output matrix takes as long as a layer,
-and the other layers add their weights to the memory and nothing else, since they are taken one at a time. Weights and tokens are random:
+and the other layers add their weights to the memory and nothing else, since they are taken one at a time. That is too little where the run
+backwards for `outputs` is what needs most: it holds what every layer keeps for its way back. Weights and tokens are random:
 neither matters here. Memory is what the process has held at most beyond what it held before there was a model. On a machine with other
 work, processor time is nearer to what a quiet one takes: halved, it is the time where both threads are always busy.
 """
