@@ -41,7 +41,7 @@ def run(name: str, tokens: int) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "steps" else "right")
     for title, settings in variants(block.quantization):
-        result = quantize(settings, ready, config.seed, module, title)
+        result = quantize(settings, ready, config.seed, module, title, str(paths.model(name)))
         ratios = [ratio for ratio in result.output_snr.values() if ratio is not None]
         snr = f"{sum(ratios) / len(ratios):.2f}" if ratios else ""
         cost = loss(result.module)
@@ -49,10 +49,10 @@ def run(name: str, tokens: int) -> None:
     Console(highlight=False).print(table)
 
 
-def quantize(settings: Any, ready: Path, seed: int, module: Model, title: str) -> Quantized:
-    """A model at few levels by settings of `by_ptq`."""
+def quantize(settings: Any, ready: Path, seed: int, module: Model, title: str, origin: str) -> Quantized:
+    """A model at few levels by settings of `by_ptq`; raises `UserError`, which begins with `origin` where weights are not finite."""
     unused = Store(paths.private() / "state" / "ablation")  # nothing is trained
-    return Quantizer(settings, ready, seed, unused, None, title).run(module, title)
+    return Quantizer(settings, ready, seed, unused, None, title).run(module, origin)
 
 
 def variants(block: Quantization) -> Iterator[tuple[str, Any]]:

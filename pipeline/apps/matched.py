@@ -41,7 +41,7 @@ def run(name: str, folder: Path) -> None:
         events.follow = False
         described, out = describe(block, dataset, ready, key), folder / f"{name}-{key}"
         matched = float_model(described, settings, ready, config.seed, out, events, f"{name} float")
-    rounded = quantize(by_ptq(block.quantization, {}), ready, config.seed, matched.cpu(), f"{name} ptq").module
+    rounded = quantize(by_ptq(block.quantization, {}), ready, config.seed, matched.cpu(), f"{name} ptq", str(out)).module
     contenders = [("float", tokens, trained.to(device)), ("few levels", total, few), (SAME, total, matched.to(device))]
     contenders.append(("the same, then ptq", total, rounded))
     show(name, [(title, count, *_losses(task, model)) for title, count, model in contenders])
